@@ -141,7 +141,7 @@ class Client:
 
     def hears(self, path: str) -> bool:
         """Whether the relay asked for announcements that cover ``path``."""
-        listening = self.guest.watching.hearings.values()
+        listening = self.guest.hearings.answered.values()
         return any(Path(path).is_under(hearing.prefix) for hearing, _ in listening)
 
     async def room(self) -> None:
@@ -224,7 +224,7 @@ async def _take_leave(client: Client) -> None:
         client.withdraw()
         for _ in range(LEAVE_LOOKS):
             await asyncio.sleep(LEAVE_LOOK)
-            if client.guest.watching.is_behind:
+            if client.guest.hearings.is_behind:
                 client.house.listings.tick(client.house.clock())
             elif client.guest.transport.is_quiet():
                 return

@@ -130,7 +130,7 @@ def test_internal_names_are_hidden_from_everybody_else(node: Any, minted: Any) -
                     if not (host.grant.cluster or host.grant.anonymous):
                         assert not host.scope.allows_publish(Path(name))
                         assert not host.scope.allows_subscribe(Path(name))
-                await until(lambda: guest.guest.watching.hearings)
+                await until(lambda: guest.guest.hearings.answered)
             with pytest.raises(SessionLost):
                 async with connect(a.url("/.internal"), tls=TRUST):
                     pass

@@ -137,7 +137,7 @@ async def strange(a: Node, minted: Any, target: str = "/") -> AsyncIterator[Clie
         client = await entering.__aenter__()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_exit(entering.__aexit__)
-        await until(lambda: client.guest.watching.hearings)
+        await until(lambda: client.guest.hearings.answered)
         yield client
 
 

@@ -259,9 +259,9 @@ def test_who_makes_them_in_vain_is_told_so_everywhere(running: Any, minted: Any)
                         Query(action="deny", id=facts["id"])
                     )
                     assert [entry.target for entry in entries] == [f"/{path}"]
-            while not client.guest.watching.hearings:
+            while not client.guest.hearings.answered:
                 await asyncio.sleep(0.02)
-            (request,) = client.guest.watching.hearings
+            (request,) = client.guest.hearings.answered
             for _ in range(2):  # our client hides one of them itself
                 for path in whys:
                     client.guest.session.announce(request, path, (77,))

@@ -364,7 +364,7 @@ def test_viewers_of_a_withdrawn_broadcast_end_when_its_publisher_vanishes(world:
     track.append_group()
     track.write_frame(b"x", 0)
     world.run()
-    (request,) = publisher.guest.watching.hearings
+    (request,) = publisher.guest.hearings.answered
     publisher.guest.session.unannounce(request, "a")
     world.run()
     assert viewer.names.log == ["+a", "-a"]
@@ -527,7 +527,7 @@ def test_a_chain_that_names_a_relay_twice_is_told_to_nobody(world: Any) -> None:
     publisher = world.connect("moq-lite-04")
     viewer = world.connect()
     announce = publisher.guest.session.announce
-    request = next(iter(publisher.guest.watching.hearings))
+    request = next(iter(publisher.guest.hearings.answered))
     announce(request, "zeros", (0, 0))
     announce(request, "loop", (7, 8, 7))
     announce(request, "own", (publisher.origin.id,))

@@ -199,10 +199,10 @@ def test_a_packet_of_requests_is_answered_by_and_by(make_world: Callable[..., An
             asker.guest.session.listen(ROOT)
         other.guest.session.listen(ROOT)
         world.run()
-        assert len(asker.host.watching.requested) == 3
-        assert len(other.host.watching.requested) == 1
+        assert len(asker.host.hearings.requested) == 3
+        assert len(other.host.hearings.requested) == 1
         world.wait(1.5)
-        assert not other.host.watching.requested
+        assert not other.host.hearings.requested
         assert len(answered) == 2
         world.wait(3.0)
     assert len(answered) == 4
@@ -214,10 +214,10 @@ def test_a_request_that_is_taken_back_is_not_answered(make_world: Callable[..., 
     world.house.listings._pace.spend(world.now, 100_000)
     asker.guest.session.listen(ROOT)
     world.run()
-    (request,) = host.watching.requested
+    (request,) = host.hearings.requested
     host.hear([events.AnnounceCancelled(request)])
     world.wait(5.0)
-    assert (host.watching.requested, host.watching.hearings.get(request)) == ({}, None)
+    assert (host.hearings.requested, host.hearings.answered.get(request)) == ({}, None)
     assert not host.gone
 
 
@@ -342,7 +342,7 @@ def test_who_cannot_be_told_any_more_is_shown_out(make_world: Callable[..., Any]
     world = make_world()
     publisher, viewer, other = world.connect(), world.connect(), world.connect()
     publisher.publish("a", t=TrackInfo())
-    ((_, watch),) = viewer.host.watching.hearings.values()
+    ((_, watch),) = viewer.host.hearings.answered.values()
     watch._parts[0].is_lost = True
     publisher.publish("b", t=TrackInfo())
     assert (viewer.host.gone, other.host.gone) == (True, False)
@@ -388,7 +388,7 @@ def test_who_is_replaced_before_its_turn_has_come_is_told_of_nothing(
     ):
         asker.host.retire()
         world.wait(5.0)
-    assert (answered, asker.host.watching.requested) == ([[]], {})
+    assert (answered, asker.host.hearings.requested) == ([[]], {})
 
 
 def test_who_listens_much_is_told_of_other_rights_by_and_by_and_has_them_at_once(

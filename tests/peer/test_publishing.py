@@ -28,7 +28,7 @@ class Announcing:
         self.world = world
         self.client = world.connect("moq-lite-06")
         self.session = self.client.guest.session
-        (self.request,) = self.client.guest.watching.hearings
+        (self.request,) = self.client.guest.hearings.answered
 
     def announce(self, hops: tuple[int, ...], cost: Cost) -> None:
         self.session.announce(self.request, "a", hops, cost)
@@ -242,7 +242,7 @@ def test_processes_of_one_relay_tell_each_other_when_a_publisher_came(world: Any
     assert announcing.route.price.since == 0  # anybody could say so
     near = world.connect(LITE_NEAR.identifier)
     near.host.via = near.guest.via = NEAR
-    publisher, (request,) = near.guest.session, near.guest.watching.hearings
+    publisher, (request,) = near.guest.session, near.guest.hearings.answered
     publisher.announce(request, "b", (7,), Cost(0, 0, 5_000_000))
     world.run()
     assert near.host.announcements.routes[Path("b")].price.since == 5.0

@@ -217,7 +217,7 @@ def test_a_publisher_that_said_goodbye_before_it_vanished_fails_them_too(
     if begun:
         session.write(stage.asked[0].stream, b"\0\3one")
         world.run()
-    (request,) = stage.publisher.guest.watching.hearings
+    (request,) = stage.publisher.guest.hearings.answered
     session.unannounce(request, "a")
     world.run()
     watching.close()

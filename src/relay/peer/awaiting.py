@@ -97,7 +97,9 @@ class Awaiting:
 
     def _is_there(self, scope: Scope | None, event: Subscribed) -> bool:
         """Whether somebody publishes it. What lingers has nobody, and may not be heard of again."""
-        seat = scope.seek(Path(event.broadcast), self._host.peer) if scope is not None else None
+        seat = (
+            scope.seek(Path(event.broadcast), self._host.guest.hop) if scope is not None else None
+        )
         return seat is not None and not seat.broadcast.is_lingering
 
     def update(self, event: SubscribeUpdated) -> None:

@@ -24,6 +24,7 @@ from relay.errors import (
 from relay.model.scope import Scope
 from relay.path import Path, covering
 from relay.peer.announcements import Announcements
+from relay.peer.hearing import Hearings
 from relay.peer.house import House
 from relay.peer.publishing import Publishing
 from relay.peer.settings import NEAR
@@ -104,6 +105,7 @@ class Guest:
         self.scope: Scope | None = None
         self.tab = tab or Tab.free()
         self.watching = Watching(self)
+        self.hearings = Hearings(self)
         self.publishing = Publishing(self)
         self.announcements = Announcements(self)
         self.sit(self.tab)
@@ -119,6 +121,7 @@ class Guest:
             events.GoawayReceived: self._goaway_received,
             events.LimitHit: self._limit_hit,
             **self.watching.hears,
+            **self.hearings.hears,
             **self.publishing.hears,
             **self.announcements.hears,
         }
@@ -132,6 +135,11 @@ class Guest:
     def is_near(self) -> bool:
         """Whether it is another process of this relay: what it watches is counted there."""
         return self.via == NEAR
+
+    @property
+    def hop(self) -> int:
+        """The peer's number in chains."""
+        return self.session.peer_origin or self.hearings.named or self.alias
 
     @property
     def price(self) -> int:
@@ -190,8 +198,8 @@ class Guest:
             self.house.orphans.tick(self.clock())
         if self.session.has_waiting:
             self.hear(self.session.flush())
-        if self.watching.requested:
-            self.house.listings.ask(self.watching, self.clock())
+        if self.hearings.requested:
+            self.house.listings.ask(self.hearings, self.clock())
         if self.announcements.taken:
             self.announcements.next_turn()
         if self.watching.updated:
@@ -261,7 +269,7 @@ class Guest:
         if not self.gone:
             self.is_retired = True
             self.announcements.retire()
-            self.watching.withdraw()
+            self.hearings.withdraw()
 
     @property
     def has_under_way(self) -> bool:
@@ -279,7 +287,7 @@ class Guest:
         """We are about to stop: the peer, if it is a relay, hears no more of ways that lead on from
         us and our other processes, whose numbers are ``near``."""
         if not self.gone:
-            self.watching.withhold_transit(near)
+            self.hearings.withhold_transit(near)
 
     def close(self, error: RelayError) -> None:
         """End the session from our side."""
@@ -294,6 +302,7 @@ class Guest:
                 self.house.origin.relays -= 1
             self.announcements.leave(error)
             self.publishing.leave()
+            self.hearings.leave()
             self.watching.leave(error)
             self.tab.close()
             self.probes.clear()
@@ -303,9 +312,9 @@ class Guest:
         """A few times a second: what is due by time."""
         self.watching.queue.tick(now)
         self.watching.awaiting.tick(now)
-        if self.watching.requested:
-            self.house.listings.ask(self.watching, now)
-        elif self.watching.behind:
+        if self.hearings.requested:
+            self.house.listings.ask(self.hearings, now)
+        elif self.hearings.behind:
             self.house.listings.tick(now)
         if self.watching.parting:
             self.watching.complete_parting()

@@ -1,4 +1,4 @@
-"""What a guest watches: its subscriptions, fetches and announcements, bound to the model.
+"""What a guest watches: its subscriptions, track requests and fetches, bound to the model.
 
 Each class here stands on the model's side of one request of the peer and answers it through the
 session. This module must not know how bytes are queued or written, nor who may ask for what.
@@ -6,12 +6,10 @@ session. This module must not know how bytes are queued or written, nor who may 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, RelayError
-from relay.model.board import Hops, Way
 from relay.model.group import Group
 from relay.model.track import Demand, Track
 from relay.model.track import TrackInfo as ModelInfo
@@ -19,8 +17,6 @@ from relay.path import Path
 from relay.peer.sending import Delivery
 from relay.peer.transcode import frames_in, transcode
 from relay.peer.turns import Turns
-from relay.reserve import NEWS
-from relay.session.events import Cost
 from relay.wire.frame import Excerpt
 from relay.wire.messages import TrackInfo
 
@@ -234,73 +230,6 @@ class Learning:
         self.host.learnings.pop(self.request, None)
         code = error.code if error is not None else Cancelled.code
         self.host.session.refuse_track(self.request, code)
-
-
-class Hearing:
-    """One announce request of the peer's (the model's `Watcher`)."""
-
-    __slots__ = ("host", "initial", "prefix", "request", "told")
-
-    def __init__(self, host: Watching, request: int, prefix: Path, is_relay: bool = False) -> None:
-        self.host = host
-        self.told: dict[Path, Hops] | None = {} if is_relay else None
-        """What a relay was told of, and the way to it."""
-        self.request = request
-        self.prefix = prefix
-        self.initial: list[tuple[str, tuple[int, ...], Cost]] | None = []
-        """What exists already, until it has been told in one go."""
-
-    def announced(self, path: Path, way: Way) -> None:
-        """A broadcast appeared, or the way to it changed."""
-        if self.told is not None:
-            near = self.host.near
-            if self._is_retold(path) or (near is not None and _leads_on(way.hops, near)):
-                self.unannounced(path)
-                return
-            self.told[path] = way.hops
-        since = round(way.since * 1e6) if self.host.guest.is_near else 0
-        cost = Cost(0 if way.is_warm else way.cost, way.cost, since)
-        if self.initial is not None:
-            self.initial.append((path, way.hops, cost))
-        else:
-            self.host.session.announce(self.request, path, way.hops, cost)
-
-    def _is_retold(self, path: Path) -> bool:
-        """Whether it is another relay's news, where no chain would say so: it would come back as if
-        it were told anew, and be read in circles. What we heard is in our own."""
-        if self.host.session.dialect.stamps_hop is not None:
-            return False
-        own = str(self.host.guest.house.origin.id)
-        return path.is_under(NEWS) and path != NEWS.join(own)
-
-    def unannounced(self, path: Path) -> None:
-        """A broadcast disappeared."""
-        if self.told is not None:
-            self.told.pop(path, None)
-        if self.initial is None:
-            self.host.session.unannounce(self.request, path)
-
-    def known(self) -> Iterable[Path]:
-        """See `relay.model.scope.Hearer`."""
-        told = self.host.session.announcers.get(self.request)
-        return map(self.prefix.join, () if told is None else list(told.active))
-
-    def withhold_transit(self, near: Collection[int]) -> None:
-        """Take back what is published elsewhere."""
-        for path, hops in tuple((self.told or {}).items()):
-            if _leads_on(hops, near):
-                self.unannounced(path)
-
-    def tell(self) -> int:
-        """Everything that exists has been collected: answer, and say how much it is."""
-        initial, self.initial = self.initial or [], None
-        self.host.session.answer_announce(self.request, initial)
-        return len(initial)
-
-
-def _leads_on(hops: Hops, near: Collection[int]) -> bool:
-    """Whether it leads to another relay than ours, whose other processes are ``near``."""
-    return any(hop not in near for hop in hops[1:])
 
 
 class Fetching:

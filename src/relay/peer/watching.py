@@ -1,19 +1,19 @@
-"""What a guest watches: its announce requests, subscriptions, track requests and fetches.
+"""What a guest watches: its subscriptions, track requests and fetches.
 
-Everything is looked up in the guest's scope, where what it may not see does not exist. This module
-must not know what the guest publishes, or how bytes leave.
+Everything is looked up in the guest's scope, where what it may not see does not exist. What it
+asks to hear of is answered by `relay.peer.hearing`. This module must not know what the guest
+publishes, or how bytes leave.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import Cancelled, LimitExceeded, RelayError, Unroutable
 from relay.model.group import Log
-from relay.model.scope import Scope, ScopeWatch
+from relay.model.scope import Scope
 from relay.model.track import Demand, Track
 from relay.model.traffic import Side, Traffic
 from relay.path import Path
@@ -21,7 +21,7 @@ from relay.peer.awaiting import Awaiting
 from relay.peer.local import LocalBroadcast
 from relay.peer.reach import oldest_fresh, wants_all
 from relay.peer.sending import Delivery, SendQueue
-from relay.peer.viewing import Fetching, Hearing, Learning, Viewing
+from relay.peer.viewing import Fetching, Learning, Viewing
 from relay.reserve import INTERNAL
 from relay.session import events
 from relay.wire.frame import Excerpt
@@ -70,24 +70,13 @@ class Watching:
         self.learnings: dict[int, tuple[Learning, Track]] = {}
         self.unasked: list[Track] = []
         """Those of them whose properties nobody has been asked for yet."""
-        self.requested: dict[int, events.AnnounceRequested] = {}
-        """Announce requests whose turn to be answered has not come."""
-        self.near: Collection[int] | None = None
-        """Our other processes, by number, once a relay is told of nothing published elsewhere."""
-        self.hearings: dict[int, tuple[Hearing, ScopeWatch]] = {}
-        self.behind: dict[int, None] = {}
-        """Those whose turn to be told of changes has not come, the next one first."""
         self.fetchings: dict[int, Fetching] = {}
         self.departing: dict[int, Delivery] = {}
         """Groups and fetches on their way out, by stream."""
         self.parting: dict[Viewing, None] = {}
         """Subscriptions to complete tracks whose last groups are under way."""
         self._within = Side() if guest.is_near else None
-        self._named = 0
-        """The number that the peer gave when it asked what there is, if it did."""
         self.hears: dict[type, Callable[[Any], None]] = {
-            events.AnnounceRequested: self.announce_requested,
-            events.AnnounceCancelled: self.announce_cancelled,
             events.Subscribed: self.subscribed,
             events.SubscribeUpdated: self.subscribe_updated,
             events.Unsubscribed: self.unsubscribed,
@@ -109,16 +98,13 @@ class Watching:
             viewing.close(error)
         for learning, track in tuple(self.learnings.values()):
             track.unlearn(learning)
-        for _, watch in tuple(self.hearings.values()):
-            watch.cancel()
         for fetching in tuple(self.fetchings.values()):
             fetching.cancel()
         self.queue.close()
         self.awaiting.clear()
-        self.guest.house.listings.forget(self)
         for table in (
-            *(self.viewings, self.learnings, self.hearings, self.requested, self.behind),
-            *(self.fetchings, self.departing, self.waiting, self.updates),
+            *(self.viewings, self.learnings, self.fetchings),
+            *(self.departing, self.waiting, self.updates),
         ):
             table.clear()
 
@@ -146,107 +132,6 @@ class Watching:
         if (fetching := self.fetchings.get(stream)) is not None:
             fetching.cancel()
 
-    # -- what exists -------------------------------------------------------------------------
-
-    def announce_requested(self, event: events.AnnounceRequested) -> None:
-        """The peer wants to hear of broadcasts, and does when its turn has come."""
-        self.requested[event.request] = event
-        self.guest.house.listings.ask(self, self.guest.clock())
-
-    @property
-    def is_relay(self) -> bool:
-        """See `relay.peer.listing.Asker`."""
-        return self.guest.is_relay
-
-    @property
-    def is_asking(self) -> bool:
-        """See `relay.peer.listing.Asker`."""
-        return bool(self.requested)
-
-    @property
-    def untold(self) -> int:
-        """See `relay.peer.listing.Asker`."""
-        return self.session.count_untold()
-
-    def tell_next(self) -> int:
-        """See `relay.peer.listing.Asker`; trouble is this guest's alone, whoever's turn it is."""
-        event = self.requested.pop(next(iter(self.requested)))
-        return self.told(lambda: self.tell(event))
-
-    def changed(self, request: int) -> None:
-        """Something is there to be told under a prefix that the peer has asked about."""
-        if not self.behind:
-            self.guest.house.listings.change(self)
-            self.guest.transport.wake()
-        self.behind[request] = None
-
-    @property
-    def is_behind(self) -> bool:
-        """See `relay.peer.listing.Asker`."""
-        return bool(self.behind)
-
-    def tell_changes(self, limit: int) -> int:
-        """See `relay.peer.listing.Asker`."""
-        return self.told(lambda: self.catch_up(limit))
-
-    def catch_up(self, limit: int) -> int:
-        """Tell so many changes of one request or of several, and how many that were. Raises
-        `LimitExceeded`."""
-        told = 0
-        while self.behind and told < limit:
-            request = next(iter(self.behind))
-            del self.behind[request]
-            if (entry := self.hearings.get(request)) is not None:
-                count, has_more = entry[1].catch_up(limit - told)
-                told += 1 + count
-                if has_more:
-                    self.behind[request] = None
-        return told
-
-    def told(self, tell: Callable[[], int]) -> int:
-        """Tell something at whoever's turn; what goes wrong with it is this guest's trouble."""
-        try:
-            return tell()
-        except LimitExceeded as error:
-            self.guest.close(error)
-        except Exception as error:
-            self.guest.house.log("internal error", id=self.guest.id, error=repr(error))
-            self.guest.close(RelayError("internal error"))
-        return 0
-
-    def tell(self, event: events.AnnounceRequested) -> int:
-        """Tell the peer of what exists, and how many that are; it is never told of its own."""
-        if (scope := self.guest.scope) is None:
-            return 0
-        prefix = Path(event.prefix)
-        hearing = Hearing(self, event.request, prefix, scope.is_relay)
-        self._named = event.exclude or self._named
-        wake = partial(self.changed, event.request)
-        watch = scope.watch(prefix, hearing, event.exclude or self.peer, wake)
-        self.hearings[event.request] = (hearing, watch)
-        return hearing.tell()
-
-    @property
-    def peer(self) -> int:
-        """The peer's number in chains."""
-        return self.session.peer_origin or self._named or self.guest.alias
-
-    def withdraw(self) -> None:
-        """Tell the peer that all broadcasts are gone."""
-        for request in self.requested:
-            self.session.answer_announce(request, ())
-        self.requested.clear()
-        for hearing, watch in tuple(self.hearings.values()):
-            watch.cancel()
-            self.session.unannounce_all(hearing.request)
-
-    def withhold_transit(self, near: Collection[int]) -> None:
-        """Tell the peer, if it is a relay, that broadcasts are gone which are published neither
-        here nor with our other processes, whose numbers are ``near``."""
-        self.near = near
-        for hearing, _ in tuple(self.hearings.values()):
-            hearing.withhold_transit(near)
-
     @property
     def is_passed_on_to(self) -> bool:
         """Whether the peer watches anything that is published neither here nor by a guest of ours,
@@ -254,13 +139,6 @@ class Watching:
         broadcasts = (viewing.track.broadcast for viewing in self.viewings.values())
         others = (each for each in broadcasts if not each.path.is_under(INTERNAL))
         return any(route.is_transit for each in others for route in each.routes[:1])
-
-    def announce_cancelled(self, event: events.AnnounceCancelled) -> None:
-        """The peer no longer listens."""
-        self.requested.pop(event.request, None)
-        self.behind.pop(event.request, None)
-        if (entry := self.hearings.pop(event.request, None)) is not None:
-            entry[1].cancel()
 
     # -- tracks ------------------------------------------------------------------------------
 
@@ -271,7 +149,7 @@ class Watching:
         """
         path = Path(broadcast)
         scope = self.guest.scope
-        found = scope.seek(path, self.peer) if scope is not None else None
+        found = scope.seek(path, self.guest.hop) if scope is not None else None
         if found is None:
             raise Unroutable(f"no broadcast at {path!r} for this session")
         if is_watched:
