@@ -488,7 +488,7 @@ class Engine(ShortWay):
         # The library doubles the window whenever half of it is used, so gaps in many streams
         # could hold any amount of memory. It is shown an unused window and ours slides instead.
         limit = self._local_max_data
-        if self._delivered + self._window - limit.value >= self._window // 2:
+        if self._delivered >= self._grant_at:
             limit.value = self._delivered + self._window
             self._grant_at = self._delivered + self._window // 2
         used, limit.used = limit.used, 0
