@@ -477,7 +477,7 @@ def test_publishers_and_tracks_are_lent_too() -> None:
     assert isinstance(first, Tab)
     assert isinstance(second, Tab)
     assert not first.may_announce(office.now)
-    first.account.when_known(first.needs_to_announce(True), office.now, lambda: done.append("may"))
+    first.account.when_known(first.needs_to_announce(True), office.now, lambda: None)
     office.settle()
     assert first.may_announce(office.now)
     first.announce(office.now)
@@ -497,6 +497,10 @@ def rate_office(count: int) -> tuple[Office, list[Tab]]:
     tabs = [tab for tab in found if isinstance(tab, Tab)]
     assert len(tabs) == count
     return office, tabs
+
+
+def test_a_round_of_sending_ends_before_the_next_report() -> None:
+    assert ROUND <= INTERVAL
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])
@@ -623,15 +627,20 @@ def test_what_comes_in_is_stopped_when_all_have_had_it() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(1, 10), st.lists(st.tuples(st.integers(0, 2), st.floats(0, 0.4)), max_size=120))
+@given(
+    st.integers(1, 10),
+    st.lists(st.tuples(st.integers(0, 2), st.floats(0, 0.4)), min_size=1, max_size=120),
+)
 def test_new_sessions_a_second(rate: int, comings: list[tuple[int, float]]) -> None:
     office = Office(3, sessions_per_second=rate)
     came: list[float] = []
+    first_at = office.now + comings[0][1]
     for index, gap in comings:
         office.now += gap
         office.turn(index)
         if isinstance(answer(office, index)[0], Tab):
             came.append(office.now)
+    assert came[0] == first_at
     for first in range(len(came)):
         for last in range(first, len(came)):
             most = rate + (came[last] - came[first]) * rate + rate * INTERVAL
@@ -661,9 +670,6 @@ def test_without_limits_nothing_is_told() -> None:
     for index in (0, 1):
         report = office.borrowers[index].report()
         assert (report["counts"], report["rates"]) == ({}, {})
-
-
-assert ROUND <= INTERVAL
 
 
 def fill(office: Office, index: int, count: int) -> None:

@@ -28,6 +28,7 @@ def test_no_stretch_of_time_sees_more_than_burst_and_rate(rate: int, gaps: list[
         now += gap
         if pace.take(now) == 0.0:
             passed.append(now)
+    assert passed[0] == 10.0 + gaps[0]
     for first in range(len(passed)):
         for last in range(first, len(passed)):
             most = pace.burst + (passed[last] - passed[first]) * rate

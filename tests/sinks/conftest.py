@@ -57,9 +57,6 @@ ssl.truststore.type=PEM
 ssl.truststore.location={folder}/ca.pem
 """
 
-PASSWORD = "open sesame"
-"""Of the user ``relay`` of the secured broker."""
-
 
 class Server:
     """One broker process, which can be stopped and started again on the same port."""
@@ -67,12 +64,14 @@ class Server:
     host = "127.0.0.1"
     config = CONFIG
     users: tuple[str, ...] = ()
+    password = ""
+    """Of the user ``relay``, where one is asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port, controller = free_ports(2)
         text = self.config.format(
-            port=self.port, controller=controller, folder=folder, password=PASSWORD
+            port=self.port, controller=controller, folder=folder, password=self.password
         )
         (folder / "server.properties").write_text(text)
         words = ["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", "server.properties", *self.users]
@@ -119,7 +118,8 @@ class Secured(Server):
 
     host = "localhost"
     config = CONFIG.replace("PLAINTEXT://127.0.0.1:{port}", "SASL_SSL://localhost:{port}") + SECURED
-    users = ("--add-scram", f"SCRAM-SHA-512=[name=relay,password={PASSWORD}]")
+    password = "open sesame"
+    users = ("--add-scram", f"SCRAM-SHA-512=[name=relay,password={password}]")
 
     def __init__(self, folder: Path) -> None:
         authority, key, certificate = issue()

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from pace import rest, within
+from pace import rest, until, within
 from relay.errors import Dropped
 from relay.model.origin import Origin
 from relay.model.settings import CacheSettings
@@ -207,9 +207,7 @@ def test_what_broke_off_is_asked_for_again_behind_what_was_seen(monkeypatch):
             await settled()
             track.track.fail(Dropped("gone"))
             write(track, b"3")
-            async with asyncio.timeout(20):
-                while len(sink.outlet.records) < 3:
-                    await asyncio.sleep(0.01)
+            await until(lambda: len(sink.outlet.records) >= 3)
             assert sink.outlet.records == [("a", "t", group, 0) for group in (0, 1, 2)]
 
     asyncio.run(main())
@@ -323,9 +321,7 @@ def test_a_mistake_ends_neither_the_relay_nor_the_sink(monkeypatch):
 
             sink.outlet.put = fails_once
             write(announce(origin, "a", "t")[1], b"1")
-            async with asyncio.timeout(20):
-                while not sink.outlet.records:
-                    await asyncio.sleep(0.01)
+            await until(lambda: sink.outlet.records)
             assert ["a mistake" in each for each in sink.said] == [True]
 
     asyncio.run(main())

@@ -8,6 +8,7 @@ import time
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
+import confluent_kafka
 import httpx
 import pytest
 import structlog
@@ -27,8 +28,6 @@ from relay.sinks.kafka import COMPLAINT, Complaints, Kafka, topic_of
 from relay.sinks.settings import SinkSettings
 
 NOWHERE = "127.0.0.1:9"
-PASSWORD = "open sesame"
-"""As `conftest` has it."""
 
 
 def settings(address=NOWHERE, **more):
@@ -176,10 +175,15 @@ def test_what_cannot_be_used_is_said_at_the_start(more, said):
         Kafka("lake", settings(**more), Said(), {})
 
 
-def test_a_password_comes_from_the_environment_and_is_never_shown():
+def test_a_password_comes_from_the_environment_and_is_never_shown(monkeypatch):
+    told, real = [], confluent_kafka.Producer
+    monkeypatch.setattr(
+        confluent_kafka, "Producer", lambda config: told.append({**config}) or real(config)
+    )
     sasl = {"mechanism": "SCRAM-SHA-512", "username": "u", "password_env": "PASSWORD"}
     said = settings(sasl=sasl, tls={})
     outlet = Kafka("lake", said, Said(), {"PASSWORD": "hidden"})
+    assert [each["sasl.password"] for each in told] == ["hidden"]
     assert "hidden" not in repr(said) + repr(vars(outlet))
 
 
@@ -257,7 +261,7 @@ def test_a_body_is_copied_whole_however_little_of_it_is_kept(tmp_path, mock, con
         assert values == [b'{"n":%d}' % n for n in range(100)]
 
 
-def test_whoever_takes_a_path_over_is_copied_in_turn(tmp_path, mock):
+def test_whoever_takes_a_path_over_is_copied_in_turn(tmp_path, mock, consume):
     async def main():
         async with relayed(tmp_path, mock) as (sink, web):
             await publish(web, range(3))
@@ -274,6 +278,8 @@ def test_whoever_takes_a_path_over_is_copied_in_turn(tmp_path, mock):
             await until(lambda: sink.outlet.delivered == 7)
 
     asyncio.run(main())
+    found = [each.value() for each in consume(mock, tmp_path.name, 7)]
+    assert found == [*(b'{"n":%d}' % n for n in range(3)), b"s", b'{"n":0}', b'{"n":1}', b'{"n":0}']
 
 
 @pytest.mark.parametrize("scheme", ["https", "moqt"])
@@ -333,10 +339,10 @@ def test_a_real_broker_that_dies_gets_everything_when_it_is_back(tmp_path, kafka
     assert {each.key() for each in found} == {b"anon/a/t"}
 
 
-def secretly(secured, mechanism="SCRAM-SHA-512", root="ca.pem", password=PASSWORD):
+def secretly(secured, mechanism="SCRAM-SHA-512", root="ca.pem", password=None):
     """Settings of a sink that reaches the secured broker, or does not."""
     file = secured.folder / "password"
-    file.write_text(f"{password}\n")
+    file.write_text(f"{password or secured.password}\n")
     return {
         "tls": f'{{ root = "{secured.folder / root}" }}',
         "sasl": f'{{ mechanism = "{mechanism}", username = "relay", password_file = "{file}" }}',
@@ -362,7 +368,7 @@ def test_a_real_broker_behind_tls_and_a_password(tmp_path, secured, consume, mec
         security_protocol="SASL_SSL",
         sasl_mechanism="PLAIN",
         sasl_username="relay",
-        sasl_password=PASSWORD,
+        sasl_password=secured.password,
         ssl_ca_location=f"{secured.folder}/ca.pem",
     )
     assert [each.value() for each in found] == [b'{"n":%d}' % n for n in range(5)]
@@ -397,5 +403,5 @@ def test_who_is_refused_by_a_real_broker_says_why_and_goes_on(tmp_path, secured,
         assert sink.outlet.unsent == 3
 
     asyncio.run(main())
-    assert not any("let me in" in line or PASSWORD in line for line in lines)
+    assert not any("let me in" in line or secured.password in line for line in lines)
     assert len(lines) <= 4
