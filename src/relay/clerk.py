@@ -55,6 +55,10 @@ class Clerk:
         silence = self.keyring.silence_about(kid)
         return replace(facts, silence=silence) if silence else facts
 
+    async def give_back(self, request: Request, facts: Facts) -> None:
+        """A ticket was spent on a request that lets nobody in: it is as before. Never raises."""
+        await self.desk.give_back(request, facts)
+
     def admitted(self, grant: Grant) -> None:
         """Somebody came in: what they used was used just now."""
         self.desk.admitted(grant)

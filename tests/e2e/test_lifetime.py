@@ -88,6 +88,26 @@ def test_a_ticket_opens_one_session(running: Any, minted: Any) -> None:
     asyncio.run(main())
 
 
+def test_a_ticket_whose_bearer_found_no_room_is_good_until_somebody_comes_in(
+    running: Any, minted: Any
+) -> None:
+    async def main() -> None:
+        async with running("[quotas]\nsessions = 1\n") as relay, httpx.AsyncClient() as web:
+            bearer = {"authorization": f"Bearer {minted()}"}
+            answer = await web.post(http(relay, "/ticket"), headers=bearer)
+            url = quic(relay, f"/demo?ticket={answer.json()['ticket']}")
+            async with connect(quic(relay, f"/demo?jwt={minted()}"), tls=TRUST):
+                await until(lambda: relay.door.guests)
+                assert await refused(url) == 429
+            await until(lambda: not relay.door.guests)
+            async with connect(url, tls=TRUST):
+                await until(lambda: relay.door.guests)
+            await until(lambda: not relay.door.guests)
+            assert await refused(url) == 401
+
+    asyncio.run(main())
+
+
 def test_a_ticket_is_good_for_every_meaning_of_an_address(running: Any, minted: Any) -> None:
     async def main() -> None:
         async with running() as relay, httpx.AsyncClient() as web:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from relay.auth.credentials import make_ticket
 from relay.auth.decide import Decision, Request
 from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.grant import Grant
 from relay.auth.keys import KeySet
 from relay.auth.reason import Reason
+from relay.auth.revocation import Revocation
 from relay.auth.settings import AuthSettings
 from relay.errors import Unauthorized
 from relay.model.origin import Origin
@@ -64,6 +67,24 @@ class Archivist(NoClerk):
         return NO_FACTS
 
 
+class Taker(Archivist):
+    """A clerk who spends a ticket by looking, and remembers which were given back."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.given_back: list[Facts] = []
+
+    async def gather(self, request: Any, certificate: Any) -> Facts:
+        return self.facts
+
+    async def give_back(self, request: Any, facts: Facts) -> None:
+        self.given_back.append(facts)
+
+
+TICKET = Facts(ticket=Grant(Path("anon"), (Path(""),), expires=int(NOW + 30), exchanged=NOW))
+"""What a good one shows."""
+
+
 class Court:
     """A judge whose decisions wait until `proceed`, and what was kept of them."""
 
@@ -81,8 +102,8 @@ class Court:
         self.judge.spawn = self.waiting.append
         self.told: list[Judgement] = []
 
-    def come(self) -> Pending:
-        pending = Pending("id", ANON, "192.0.2.1:1")
+    def come(self, request: Request = ANON) -> Pending:
+        pending = Pending("id", request, "192.0.2.1:1")
         self.judge.decide_on(pending, KNOCK, self.told.append)
         return pending
 
@@ -122,6 +143,40 @@ def test_who_was_given_up_meanwhile_is_neither_let_in_nor_noted_and_the_lender_i
     pending.is_given_up = True
     court.proceed()
     assert (court.told, court.kept, lender.loan.ended) == ([], [], ["given up"])
+
+
+@pytest.mark.parametrize(
+    ("facts", "given_up", "status", "back"),
+    [
+        (TICKET, False, 200, 0),
+        (TICKET, True, 0, 1),
+        (replace(TICKET, unavailable="no answer"), False, 503, 1),
+        (replace(TICKET, unavailable="no answer"), True, 0, 1),
+        (replace(TICKET, revoked=lambda holder, now: Revocation("sub", "a")), False, 401, 0),
+    ],
+)
+def test_a_ticket_is_given_back_where_nothing_but_an_answer_was_missing(
+    facts: Facts, given_up: bool, status: int, back: int
+) -> None:
+    court = Court()
+    court.judge.clerk = clerk = Taker(facts)
+    court.come(Request(f"/anon?ticket={make_ticket()}", transport="quic")).is_given_up = given_up
+    court.proceed()
+    assert [each.decision.status for each in court.told] == ([status] if status else [])
+    assert clerk.given_back == [facts] * back
+
+
+def test_a_ticket_is_given_back_where_there_was_no_room_for_its_bearer() -> None:
+    court = Court()
+    court.judge.clerk = clerk = Taker(TICKET)
+    court.come(Request(f"/anon?ticket={make_ticket()}", transport="quic"))
+    court.proceed()
+    (judgement,) = court.told
+    assert clerk.given_back == []
+    court.waiting.clear()
+    judgement.forgo("over_quota")
+    court.proceed()
+    assert clerk.given_back == [TICKET]
 
 
 def test_what_a_request_was_lent_ends_with_its_answer() -> None:

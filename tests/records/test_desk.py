@@ -150,6 +150,17 @@ def test_a_ticket_is_for_once(address: str | None) -> None:
         assert at.facts_at_once(request) is None
         assert judge(request, await at.facts(request)).grant == grant
         assert judge(request, await at.facts(request)).reason.code == "bad_ticket"
+        again = await at.make_ticket(grant)
+        request = Request(f"/demo?ticket={again.text}")
+        spent = await at.facts(request)
+        await at.give_back(request, spent)
+        await at.give_back(request, await at.facts(Request("/demo?ticket=" + "a" * 43)))
+        assert judge(request, await at.facts(request)).grant == grant
+        assert judge(request, await at.facts(request)).reason.code == "bad_ticket"
+        at._wall = lambda: NOW + 30
+        await at.give_back(request, spent)
+        at._wall = lambda: NOW
+        assert judge(request, await at.facts(request)).reason.code == "bad_ticket"
         short = await at.make_ticket(replace(grant, expires=NOW + 5))
         assert short.expires == NOW + 5
         with pytest.raises(BadRequest):
@@ -220,10 +231,14 @@ def test_too_long_without_news() -> None:
 
     async def scenario() -> None:
         at = desk(max_stale=5.0)
+        ticket = await at.make_ticket(Grant(Path("demo"), (Path("a"),)))
+        asked = Request(f"/demo?ticket={ticket.text}")
+        assert judge(asked, await at.facts(asked)).status == 503
         decision = judge(Request(f"/demo?jwt={token}"), await at.facts(Request("/demo")))
         assert (decision.reason.code, decision.status) == ("unavailable", 503)
         await at.feed.refresh()
         assert judge(Request(f"/demo?jwt={token}"), await at.facts(Request("/demo")))
+        assert judge(asked, await at.facts(asked))
 
     run(scenario)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
@@ -17,7 +18,7 @@ from relay.auth.certificate import Certificate
 from relay.auth.decide import Decision, Request, decide
 from relay.auth.facts import Facts
 from relay.auth.grant import Grant
-from relay.errors import Unauthorized
+from relay.errors import Unauthorized, Unavailable
 from relay.peer.house import House
 from relay.peer.judgement import Authority, Clerk, Held, Judgement, Loan, NoClerk, Rules, shown
 from relay.peer.refusing import Pending, Refusals, shown_path
@@ -93,12 +94,24 @@ class Judge:
         async def later() -> None:
             known = facts or await self.clerk.gather(request, certificate)
             decision, loan = await self._decided(request, knock, known)
+            if pending.is_given_up or decision.status == Unavailable.status:
+                await self.clerk.give_back(request, known)
+                restore = None
+            else:
+                restore = self._restoring(request, known)
             if not pending.is_given_up:
-                then(self._noted(decision, request, remote, id, loan))
+                judgement = self._noted(decision, request, remote, id, loan)
+                then(replace(judgement, restore=restore))
             elif loan is not None:
                 loan.end("given up")
 
         self.spawn(later())
+
+    def _restoring(self, request: Request, facts: Facts) -> Callable[[], object] | None:
+        """How what was spent on a request is made good again, if anything was."""
+        if facts.ticket is None:
+            return None
+        return lambda: self.spawn(self.clerk.give_back(request, facts))
 
     def _decide(self, request: Request, facts: Facts) -> Decision:
         return decide(request, self.rules.keys, self.rules.settings, self.wall(), facts)

@@ -45,6 +45,8 @@ class Judgement:
     id: str
     loan: Loan | None = None
     """Who may change or take back the grant, when it is not the relay's own."""
+    restore: Callable[[], object] | None = None
+    """Makes good again what was spent to know it."""
 
     @property
     def grant(self) -> Grant | None:
@@ -55,6 +57,8 @@ class Judgement:
         """Nobody comes in on it, or what they came for is done: whoever granted it is told."""
         if self.loan is not None:
             self.loan.end(reason)
+        if self.restore is not None:
+            self.restore()
 
 
 class Held:
@@ -102,6 +106,10 @@ class Clerk(Protocol):
     async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
         """The facts, however long they take (within the clerk's own limits). Never raises."""
 
+    async def give_back(self, request: Request, facts: Facts) -> None:
+        """What gathering the facts has spent is good again: the request let nobody in, for want of
+        an answer or of room, and never will. Called once at most. Never raises."""
+
     def admitted(self, grant: Grant) -> None:
         """Somebody came in with that grant."""
 
@@ -116,6 +124,9 @@ class NoClerk:
     async def gather(self, request: Request, certificate: Certificate | None) -> Facts:
         """The same."""
         return Facts(certificate=certificate)
+
+    async def give_back(self, request: Request, facts: Facts) -> None:
+        """Nothing was spent."""
 
     def admitted(self, grant: Grant) -> None:
         """Nobody counts."""

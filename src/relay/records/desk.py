@@ -8,6 +8,7 @@ must not know sessions or HTTP, and it decides nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -107,6 +108,8 @@ class Desk:
         wanted = needs(request, self.auth)
         if wanted == Needs(wanted.jwt, wanted.kid, wanted.parents):
             return facts
+        if facts.unavailable:  # which refuses everybody: no ticket is spent on that
+            return facts
         if self._waiting >= self.settings.max_lookups:
             return replace(facts, unavailable="too many guests wait (records.max_lookups)")
         self._waiting += 1
@@ -170,13 +173,28 @@ class Desk:
         if grant.anonymous:
             raise BadRequest("a ticket stands for a credential, and there is none")
         now = self._wall()
-        expires = now + self.settings.ticket_seconds
-        if grant.expires is not None:
-            expires = min(expires, grant.expires)
-        text = make_ticket()
         kept = replace(grant, exchanged=now)
+        expires = self._ticket_ends(kept, now)
+        text = make_ticket()
         await self.records.save_ticket(secret_digest(text), kept, expires, now)
         return Ticket(text, expires)
+
+    async def give_back(self, request: Request, facts: Facts) -> None:
+        """Keep the ticket of a request again for the rest of its time: it was spent by looking, and
+        nobody came in on it. Only for whoever spent it, and once. Never raises."""
+        ticket, grant, now = needs(request, self.auth).ticket, facts.ticket, self._wall()
+        if ticket is None or grant is None or grant.exchanged is None:
+            return
+        expires = self._ticket_ends(grant, grant.exchanged)
+        if now >= expires:
+            return
+        with contextlib.suppress(TimeoutError, StoreError, LimitExceeded):  # it stays spent
+            async with asyncio.timeout(self.settings.timeout):
+                await self.records.save_ticket(secret_digest(ticket), grant, expires, now)
+
+    def _ticket_ends(self, grant: Grant, made: float) -> float:
+        expires = made + self.settings.ticket_seconds
+        return expires if grant.expires is None else min(expires, grant.expires)
 
     async def refresh(self) -> None:
         """Take in what has changed in the store. Raises `StoreError`."""
