@@ -510,6 +510,15 @@ def test_rights_lost_and_regained_bring_a_broadcast_back(world: Any) -> None:
     assert viewer.watch("a/x", "t").info == MICRO
 
 
+def test_news_of_a_relay_below_a_place_is_no_fault_of_its(world: Any) -> None:
+    relay = world.connect(root="acme", cluster=True)
+    viewer = world.connect(root="acme")
+    relay.publish(".internal/relays/1")
+    relay.publish("a/x")
+    assert viewer.names.log == ["+a/x"]
+    assert [event for event, _ in world.said if event == "publish denied"] == []
+
+
 def test_a_name_too_long_below_the_root_costs_only_itself(world: Any) -> None:
     from relay.path import MAX_LENGTH
 

@@ -349,6 +349,11 @@ class Scope:
         """Whether an absolute path exists for this session, whatever it may do there."""
         return not _inside(path, self._hidden)
 
+    def ignores(self, path: Path) -> bool:
+        """Whether a path of the session's is another relay's news where relays tell each other
+        nothing: who dialled a host that stands for a place (`auth.domains`) does not know."""
+        return self.is_relay and bool(self._hidden) and path.is_under(INTERNAL)
+
     def allows_publish(self, path: Path) -> bool:
         """Whether `announce` would be allowed there now."""
         return self._allows("publish", path, self._publish)

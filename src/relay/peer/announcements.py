@@ -240,7 +240,7 @@ class Announcements:
 
     def _admit(self, path: Path, hops: Hops, price: Price) -> None:
         """Make the broadcast known, unless the grant says otherwise."""
-        if (scope := self.guest.scope) is None or self.guest.is_retired:
+        if (scope := self.guest.scope) is None or self.guest.is_retired or scope.ignores(path):
             return
         house = self.guest.house
         try:
