@@ -511,9 +511,11 @@ def test_rights_lost_and_regained_bring_a_broadcast_back(world: Any) -> None:
 
 
 def test_news_of_a_relay_below_a_place_is_no_fault_of_its(world: Any) -> None:
+    from relay.session import events
+
     relay = world.connect(root="acme", cluster=True)
     viewer = world.connect(root="acme")
-    relay.publish(".internal/relays/1")
+    relay.host.hear([events.Announced(".internal/relays/1", (5,))])
     relay.publish("a/x")
     assert viewer.names.log == ["+a/x"]
     assert [event for event, _ in world.said if event == "publish denied"] == []
