@@ -91,6 +91,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, value)
 
 
+def test_a_refusal_is_told_as_it_came() -> None:
+    async def main() -> None:
+        far = Far()
+        far.trouble = [SessionLost("refused with status 401 (id d-1)", 0, 401)]
+        async with far.linked():
+            await until(lambda: far.sessions)
+        assert far.said[0][1]["why"] == "refused with status 401 (id d-1)"
+
+    asyncio.run(main())
+
+
 def test_it_dials_for_ever_and_says_each_failure() -> None:
     async def main() -> None:
         far = Far()

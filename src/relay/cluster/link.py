@@ -144,8 +144,7 @@ class Link:
         try:
             session = await self._open(self.address.with_token(self._read()), self.address.cost)
         except (SessionLost, ConfigError) as error:
-            status = error.status if isinstance(error, SessionLost) else 0
-            self._refused(f"{error} (status {status})" if status else str(error))
+            self._refused(str(error))
             return None
         except Exception as error:  # nobody foresaw it; it must not cost the other links
             self._log("internal error", peer=self.address.key, error=repr(error))
