@@ -110,6 +110,14 @@ def test_duplicate_kids_and_broken_keys() -> None:
     assert "broken.jwk" in seen["unreadable_keys"]["text"]
 
 
+def test_a_token_for_links_is_read() -> None:
+    write("link.jwt", b"e30.e30.x\n", 0o600)
+    write("relay.toml", (SAFE + '[cluster]\ntoken = "link.jwt"\n').encode())
+    assert "no claim cluster" in findings(status=1)["link_token_of_guest"]["text"]
+    write("link.jwt", b"\xff", 0o600)
+    assert "link_token_of_guest" not in findings(status=1)
+
+
 def test_secrets_that_others_read() -> None:
     write("shared.jwk", generate("HS256", "s").dump(), 0o640)
     write("relay.toml", SAFE.replace("public.jwk", "shared.jwk").encode())

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from relay.auth.compact import to_base64url
 from relay.auth.credentials import make_key, make_moose_key
 from relay.auth.keys import Key, KeySet, generate
 from relay.auth.scope import Scope
@@ -212,6 +213,20 @@ def test_what_is_sealed_needs_its_key(inspect: Inspect, tmp_path: File) -> None:
 def test_exposed_secrets(inspect: Inspect) -> None:
     evidence = Evidence(exposed=(("cluster.token", File("t.jwt")),))
     assert found(inspect(evidence), "readable_secret").mend == "chmod 600 t.jwt"
+
+
+@pytest.mark.parametrize(
+    ("payload", "rules"),
+    [
+        ('{"root": "", "put": [""]}', ["link_token_of_guest"]),
+        ('{"cluster": true, "exp": 1700000000}', ["link_token_expired"]),
+        ('{"cluster": true, "exp": 1900000000}', []),
+    ],
+)
+def test_tokens_of_links(inspect: Inspect, payload: str, rules: list[str]) -> None:
+    token = f"{to_base64url(b'{}')}.{to_base64url(payload.encode())}.x"
+    assert [each.rule for each in inspect(Evidence(link_token=token))] == rules
+    assert inspect(Evidence(link_token="mq_an_api_token")) == []
 
 
 def certificate(starts: float, ends: float, **more: Any) -> Evidence:

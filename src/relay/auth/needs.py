@@ -57,8 +57,8 @@ def _needed(credential: Credential, settings: AuthSettings) -> Needs:
     if credential.kind == "api_key":
         hashes = (key.hash for key in settings.api_keys.values())
         return Needs(derivation=derivation(text, hashes))
-    kid = _member(text, 0, "kid")
-    parents = _member(text, 1, "parent_kid") if settings.ends_with_key else None
+    kid = member(text, 0, "kid")
+    parents = member(text, 1, "parent_kid") if settings.ends_with_key else None
     listed = parents if isinstance(parents, list) else [parents]
     return Needs(
         jwt=True,
@@ -67,7 +67,7 @@ def _needed(credential: Credential, settings: AuthSettings) -> Needs:
     )
 
 
-def _member(token: str, part: int, name: str) -> Any:
+def member(token: str, part: int, name: str) -> Any:
     """A member of a JWT's header (part 0) or payload (1), unverified."""
     try:
         return parse_object(from_base64url(token.split(".", 2)[part])).get(name)

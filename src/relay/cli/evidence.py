@@ -173,9 +173,19 @@ def gather(settings: Settings, ask: bool = True) -> Evidence:
         together=found.together,
         certificates=tuple(_certificates(settings)),
         exposed=tuple(_exposed(settings, found)),
+        link_token=_link_token(settings),
         unusable=tuple(_unusable(settings)),
         root_key=bool(os.environ.get(VARIABLE, "").strip()),
     )
+
+
+def _link_token(settings: Settings) -> str:
+    """The token that other relays are dialled with; the start tells of one that is not there."""
+    try:
+        file = settings.cluster.token
+        return "" if file is None else file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _unusable(settings: Settings) -> Iterator[tuple[str, str]]:

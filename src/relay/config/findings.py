@@ -87,6 +87,8 @@ class Evidence:
     certificates: tuple[ReadCertificate, ...] = ()
     exposed: tuple[tuple[str, Path], ...] = ()
     """Secret files that others than their owner may read, by setting."""
+    link_token: str = ""
+    """What the file of ``cluster.token`` holds; empty where there is none to read."""
     unusable: tuple[tuple[str, str], ...] = ()
     """What stops the start of all else that is named: setting and why."""
     root_key: bool = True

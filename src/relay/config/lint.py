@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from relay.auth.browser import is_loopback
 from relay.auth.credentials import KINDS
 from relay.auth.dialling import dialled
+from relay.auth.needs import member
 from relay.auth.rules import Accepts
 from relay.cluster.address import is_place, parse
 from relay.config.findings import Finding, Inspection, ReadCertificate, Severity
@@ -377,6 +378,21 @@ def plain_links(seen: Inspection) -> Iterator[Finding]:
             yield seen.finding("plain_link", "warning", "cluster.connect", text, mend)
 
 
+def tokens_of_links(seen: Inspection) -> Iterator[Finding]:
+    """A token for links that no relay takes, or takes for a guest's."""
+    token, name = seen.evidence.link_token, "cluster.token"
+    if not token:
+        return
+    until = member(token, 1, "exp")
+    mend = "relay token sign … --cluster, as the README shows, makes one"
+    if isinstance(until, int | float) and until <= seen.now:
+        text = "the token for links has expired: other relays refuse it"
+        yield seen.finding("link_token_expired", "error", name, text, mend)
+    elif token.count(".") == 2 and member(token, 1, "cluster") is not True:
+        text = "the token for links has no claim cluster: relays of this kind take it for a guest's"
+        yield seen.finding("link_token_of_guest", "warning", name, text, mend)
+
+
 def links_to_itself(seen: Inspection) -> Iterator[Finding]:
     """A relay that is told to dial itself, and does not: of a list for all relays that is meant."""
     cluster = seen.settings.cluster
@@ -444,6 +460,7 @@ LINTS: tuple[Lint, ...] = (
     zero_limits,
     unverified_links,
     plain_links,
+    tokens_of_links,
     links_to_itself,
     links_to_a_place,
     own_name_as_place,
