@@ -9,7 +9,7 @@ import pytest
 
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
-from relay.peer.source import LATELY
+from relay.peer.tally import LATELY
 from relay.session.transport import is_uni
 
 INFO = TrackInfo(max_latency=60_000)
@@ -108,7 +108,7 @@ def test_a_group_that_comes_twice_does_not_stand_for_one_that_has_not_come(world
         session.write(session.open_group(id, number), b"", True)
         world.run()
     (feed,) = publisher.host.publishing.feeds.values()
-    assert feed._lately.bit_length() <= LATELY
+    assert feed._tally._seen.bit_length() <= LATELY
     stream = end._next["uni"]
     late = Late(end, stream)
     write(world, track, b"late")

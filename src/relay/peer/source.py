@@ -23,6 +23,7 @@ from relay.model.group import Group
 from relay.model.track import Demand, Track, TrackInfo
 from relay.path import Path
 from relay.peer.awaited import Awaited
+from relay.peer.tally import Tally
 from relay.session import events
 from relay.wire.frame import Counted, Encoding, Layout
 from relay.wire.messages import SubscribeUpdate
@@ -30,13 +31,6 @@ from relay.wire.messages import SubscribeUpdate
 if TYPE_CHECKING:
     from relay.model.broadcast import Broadcast
     from relay.peer.publishing import Publishing
-
-
-LATELY = 256
-"""The latest groups of a track that are told from those that come again, on another stream or as a
-datagram."""
-
-_WINDOW = (1 << LATELY) - 1
 
 
 class Feed:
@@ -56,12 +50,8 @@ class Feed:
         self.id: int | None = None
         self.groups: dict[int, Group | Awaited] = {}
         """Groups that are arriving, by stream."""
-        self._came = 0
+        self._tally = Tally()
         """Groups that came, or began to."""
-        self._newest = -1
-        """The highest of them."""
-        self._lately = 0
-        """Which they were, a bit for each, that of the newest last."""
         self.start: int | None = None
         """The lowest group that the peer delivers, and one above the highest, where it says so."""
         self.end: int | None = None
@@ -189,22 +179,10 @@ class Feed:
         self.source.forget(self)
         self.track.fail(error, self.source)
 
-    def count(self, sequence: int) -> None:
-        """A group comes, which may not be the first time that it does."""
-        behind = self._newest - sequence
-        if behind < 0:
-            self._lately = (self._lately << -behind) & _WINDOW | 1 if behind > -LATELY else 1
-            self._newest = sequence
-        elif behind < LATELY:
-            if self._lately >> behind & 1:
-                return
-            self._lately |= 1 << behind
-        self._came += 1
-
     def group_opened(self, stream: int, sequence: int) -> None:
         """A group starts arriving."""
         self.accepted()
-        self.count(sequence)
+        self._tally.add(sequence)
         self.hold(stream, awaited := Awaited(self, stream, sequence))
         self.track.foretell(awaited.settle)
         if sequence in self.track.groups:  # what is there already is to cost nobody anything
@@ -217,7 +195,7 @@ class Feed:
 
     def group_arrived(self, sequence: int, data: bytes, now: float) -> None:
         """A group came at once."""
-        self.count(sequence)
+        self._tally.add(sequence)
         if self.track.info is None:
             self.accepted()
         self.track.add_group(sequence, self.encoding, data, now, self.source)
@@ -225,7 +203,7 @@ class Feed:
 
     def datagram(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
         """A group of one small frame."""
-        self.count(sequence)
+        self._tally.add(sequence)
         if isinstance(self.encoding, Counted):
             timestamp = self.encoding.told(timestamp, self.track.properties.timescale)
         self.track.datagram(sequence, timestamp, payload, now, self.source)
@@ -270,7 +248,7 @@ class Feed:
         start = self.start or 0
         if self.reach is not None:
             start = min(start, self.reach)
-        has_all = self.end is not None and self._came >= self.end - start
+        has_all = self.end is not None and self._tally.count >= self.end - start
         if has_all or now >= self.finish_at:
             self.finish_at = None
             self.source.forget(self)
