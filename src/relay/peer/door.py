@@ -97,10 +97,11 @@ class Door:
             if judgement.grant is None:
                 visit.refuse(judgement.decision.status, headers)
                 return
+            held = self._judge.hold(judgement.grant, pending.id, pending.remote)
 
-            def seat(grant: Grant) -> None:
+            def seat() -> None:
                 try:
-                    tab = self._tab(grant, judgement.id, address(knock))
+                    tab = self._tab(held)
                 except LimitExceeded as error:
                     judgement.forgo("over_quota")
                     visit.refuse(error.status, (*headers, *error.headers.items()))
@@ -110,7 +111,6 @@ class Door:
             def struck(error: RelayError) -> None:
                 visit.refuse(error.status, headers)
 
-            held = self._judge.hold(judgement.grant, judgement.id, address(knock))
             self._when_known(pending, judgement, held, seat, struck)
 
         visit.too_late = late
@@ -121,7 +121,7 @@ class Door:
         pending: Pending,
         judgement: Judgement,
         held: Held,
-        seat: Callable[[Grant], None],
+        seat: Callable[[], None],
         struck: Callable[[RelayError], None],
     ) -> None:
         """Call ``seat`` once it can be told whether its tenant may have one more session, or
@@ -130,17 +130,18 @@ class Door:
         def told() -> None:
             if pending.is_given_up:
                 judgement.forgo("given up")
-                return
-            try:
-                if self._closed:
-                    self._refusals.granted(LEAVING, Unavailable.status, STOPPING, held)
-                    raise Unavailable(STOPPING)
-                self._judge.require(held)
-            except (Unauthorized, Unavailable) as error:
-                judgement.forgo("stopping" if self._closed else "revoked")
-                struck(error)
+            elif self._closed:
+                self._refusals.granted(LEAVING, Unavailable.status, STOPPING, held)
+                judgement.forgo("stopping")
+                struck(Unavailable(STOPPING))
             else:
-                seat(held.grant)
+                try:
+                    self._judge.require(held)
+                except Unauthorized as error:
+                    judgement.forgo("revoked")
+                    struck(error)
+                else:
+                    seat()
 
         if not held.grant.cluster:
             try:
@@ -152,17 +153,17 @@ class Door:
                 return
         told()
 
-    def _tab(self, grant: Grant, id: str, remote: str) -> Tab:
+    def _tab(self, held: Held) -> Tab:
         """What the new session uses goes on it; another relay is no tenant, and none is charged.
 
         Raises `LimitExceeded` when the tenant may have no more, or not so soon.
         """
-        if grant.cluster:
+        if held.grant.cluster:
             return Tab.free()
         try:
-            return self.house.ledger.enter(grant.tenant, self.house.clock())
+            return self.house.ledger.enter(held.grant.tenant, self.house.clock())
         except LimitExceeded as error:
-            self._refusals.granted("over_quota", error.status, str(error), Held(grant, id, remote))
+            self._refusals.granted("over_quota", error.status, str(error), held)
             raise
 
     def _seat(
@@ -195,9 +196,7 @@ class Door:
         )
         self.guests[id] = guest
         if judgement is not None and grant is not None:
-            self._deadlines.note(id, grant.expires)
-            self._borrow(guest, judgement.loan)
-            self._judge.let_in(grant, id, guest.remote, guest.via)
+            self._let_in(guest, grant, judgement.loan)
         visit.accept(guest, protocol)
         guest.start()
 
@@ -213,35 +212,38 @@ class Door:
             def decided(judgement: Judgement) -> None:
                 if judgement.grant is None:
                     guest.close(refusal(judgement))
-                else:
-                    held = self._judge.hold(judgement.grant, guest.id, guest.remote)
-                    then = partial(seat, judgement)
-                    self._when_known(pending, judgement, held, then, guest.close)
+                    return
+                held = self._judge.hold(judgement.grant, pending.id, pending.remote)
 
-            def seat(judgement: Judgement, grant: Grant) -> None:
-                if guest.gone:
-                    judgement.forgo("gone")
-                    return
-                try:
-                    guest.sit(self._tab(grant, guest.id, guest.remote))
-                except LimitExceeded as error:
-                    judgement.forgo("over_quota")
-                    error.args = (f"{error} (id {guest.id})",)
-                    guest.close(error)
-                    return
-                self._deadlines.note(guest.id, grant.expires)
-                self._borrow(guest, judgement.loan)
-                self._judge.let_in(grant, guest.id, guest.remote, guest.via)
-                guest.welcome(grant)
+                def seat() -> None:
+                    if guest.gone:
+                        judgement.forgo("gone")
+                        return
+                    try:
+                        guest.sit(self._tab(held))
+                    except LimitExceeded as error:
+                        judgement.forgo("over_quota")
+                        error.args = (f"{error} (id {guest.id})",)
+                        guest.close(error)
+                        return
+                    self._let_in(guest, held.grant, judgement.loan)
+                    guest.welcome(held.grant)
+
+                self._when_known(pending, judgement, held, seat, guest.close)
 
             self._judge.decide_on(pending, knock, decided)
 
         return admit
 
-    def _borrow(self, guest: Guest, loan: Loan | None) -> None:
+    def _let_in(self, guest: Guest, grant: Grant, loan: Loan | None) -> None:
+        """The session has this grant, past everything that might refuse it."""
+        self._deadlines.note(guest.id, grant.expires)
+        if loan is not None:
+            self._borrow(guest, loan)
+        self._judge.let_in(grant, guest.id, guest.remote, guest.via)
+
+    def _borrow(self, guest: Guest, loan: Loan) -> None:
         """Have the session follow what somebody else says of its grant."""
-        if loan is None:
-            return
 
         def changed(grant: Grant) -> None:
             self._deadlines.note(guest.id, grant.expires)
