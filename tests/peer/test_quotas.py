@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import relay.peer.announcements
 from relay.errors import Lagged, OverQuota
 from relay.model.settings import CacheSettings
 from relay.model.track import TrackInfo
+from relay.path import Path
 from relay.quota import Borrower, Ledger, Lender, Limits, Override, QuotaSettings
 from relay.wire.messages import SubscribeUpdate
 
@@ -106,6 +108,23 @@ def test_a_session_that_lets_too_many_wait_is_closed(
     for number in range(6):
         one.publish(f"n{number}", t=MICRO)
     assert one.wire.server.closed[0] == OverQuota.session_code
+    assert world.house.ledger.accounts["a"].is_idle
+
+
+def test_a_session_that_is_closed_while_wider_rights_are_heard_announces_nothing_more(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay.peer.announcements, "MAX_POSTPONED", 3)
+    limit(world, a={"broadcasts": 1})
+    one = member(world, "a")
+    wide = one.host.grant
+    one.host.regrant(replace(wide, publish=(Path("elsewhere"),)))
+    for number in range(8):
+        one.publish(f"n{number}", t=MICRO)
+    one.host.regrant(wide)
+    world.run()
+    assert one.host.gone
+    assert one.host.announcements.routes == {}
     assert world.house.ledger.accounts["a"].is_idle
 
 

@@ -296,6 +296,8 @@ class Announcements:
             if not any(prefix.is_under(other) for other in heard):
                 self.session.listen(prefix)
         for path, (hops, price) in tuple(self._denied.items()):
+            if self.guest.gone:  # too many wait for quotas
+                return
             if self.guest.scope is not None and self.guest.scope.allows_publish(path):
                 self._hear(path, hops, price)
 
