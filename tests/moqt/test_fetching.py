@@ -153,6 +153,15 @@ class Room:
             self.world.run()
 
 
+def refusing(source: Peer) -> None:
+    """A publisher of moq-transport has none of the groups it is asked for."""
+    for _ in range(8):
+        for asked in source.take(Fetch):
+            missing = source.draft.fetched.out_of_range
+            error = RequestError(asked.request, Fetch, missing, "none")
+            source.say(error, request=asked.request)
+
+
 def some(group: int, *numbers: int) -> list[tuple[int, int, bytes | None]]:
     return [(group, number, b"g%df%d" % (group, number)) for number in numbers]
 
@@ -225,7 +234,7 @@ def test_what_the_relay_does_not_hold_is_asked_for(world: World, draft: Draft) -
     assert fetched(room.peer, 8) == found + lost(draft, 0)
 
 
-def test_what_a_publisher_cannot_be_asked_for_is_unknown(world: World, draft: Draft) -> None:
+def test_what_a_publisher_of_the_same_does_not_have_is_unknown(world: World, draft: Draft) -> None:
     source = world.peer(draft)
     source.ask(Publish(0, CAM, b"video", 9))
     viewer = world.peer(draft)
@@ -233,6 +242,7 @@ def test_what_a_publisher_cannot_be_asked_for_is_unknown(world: World, draft: Dr
     source.bring(head(draft, 9, 7), objects(draft, b"one"))
     viewer.ask(asking((3, 0), (5, 2)))
     viewer.ask(asking((5, 0), (7, 0), request=8))
+    refusing(source)
     assert fetched(viewer, 8) == [*lost(draft, 6), (7, 0, b"one")]
     if draft.fetched.nothing is None:
         assert fetched(viewer) == lost(draft, 5, 1)
@@ -281,6 +291,7 @@ def test_a_track_that_nobody_watches_is_looked_for(world: World, draft: Draft) -
     assert not peer.take(FetchOk)
     source.bring(head(draft, 9, 4), objects(draft, b"one"))
     world.tick(1)
+    refusing(source)
     assert fetched(peer) == [*lost(draft, 3), (4, 0, b"one")]
     assert peer.only(FetchOk).end == (4, 1)
 

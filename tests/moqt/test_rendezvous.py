@@ -25,6 +25,7 @@ from relay.peer import awaiting, watching
 from relay.session import events
 
 from .conftest import Peer, World, token
+from .test_fetching import refusing
 from .test_interpreter import CAM, head, objects, published, read, serving
 
 WAITING = [draft for draft in DRAFTS if draft.number >= 17]
@@ -90,6 +91,7 @@ def test_a_fetch_waits_with_the_subscription_that_it_joins(world: World, draft: 
     serving(source, source.only(Subscribe))
     assert viewer.only(SubscribeOk)
     source.bring(head(draft, 7, 3), objects(draft, b"one"))
+    refusing(source)
     assert viewer.only(FetchOk).end == (2, 0)
     assert seats(world) == 0
 

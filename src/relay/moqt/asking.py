@@ -12,6 +12,7 @@ from relay.moqt import messages as wire
 from relay.moqt.messages import Message, Namespace
 from relay.moqt.naming import is_short, namespace_of, path_of
 from relay.moqt.offers import Push
+from relay.moqt.retrieving import Retrieving
 from relay.moqt.talk import MAX_PRIORITY, Desk, Talk
 from relay.wire.buffer import StreamBuffer
 from relay.wire.messages import (
@@ -226,6 +227,7 @@ class Opening(Talk):
 OPENED: dict[int, Callable[[Desk, int], Talk]] = {
     Bidi.ANNOUNCE: Listening,
     Bidi.SUBSCRIBE: Watching,
+    Bidi.FETCH: Retrieving,
     Bidi.GOAWAY: Farewell,
 }
 """What the session opens towards the peer, as far as its dialect has it."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from relay.moqt.varint import Encode
+from relay.errors import DecodeError
+from relay.moqt.varint import Encode, Scan
 from relay.wire.buffer import MAX_VARINT
 
 _GROUP, _NUMBER, _PRIORITY, _EXTENSIONS = 0x08, 0x04, 0x10, 0x20
 _SUBGROUP = b"\x00"
-_END_OF_UNKNOWN = 0x10C
+_END_OF_NONE, _END_OF_UNKNOWN = 0x8C, 0x10C
+_SAYS_SUBGROUP, _LOOSE, _FLAGS_END = 0x03, 0x40, 0x80
 
 
 class Place(NamedTuple):
@@ -26,6 +28,22 @@ class Place(NamedTuple):
     """Whether it is the first of its group on the stream."""
     before: int | None
     """The group before its own there, if there is one, or was said to be unknown."""
+
+
+class Head(NamedTuple):
+    """What stands before an object's extensions, or of some that do not come."""
+
+    group: int | None
+    """As written; ``None`` where it is that of the one before."""
+    number: int | None
+    """The same; ``None`` where it is the next."""
+    has_extensions: bool
+    next: int
+    """Where it ends."""
+    is_gap: bool = False
+    """Nothing comes up to there."""
+    is_unknown: bool = False
+    """Of that nobody knows whether it exists."""
 
 
 class Fetched(NamedTuple):
@@ -70,6 +88,34 @@ class Fetched(NamedTuple):
         the first on, to the one before number ``end`` of ``group``; 0 for all of it."""
         numbers = self._group(encode, group, before) + encode(end - 1 if end else MAX_VARINT)
         return encode(_END_OF_UNKNOWN) + numbers
+
+    def scan(self, scan: Scan, data: bytes, at: int) -> Head | None:
+        """The head at ``at``, ``None`` while it is incomplete. Raises `DecodeError` for flags that
+        mean nothing."""
+        flags = _GROUP | _NUMBER | _PRIORITY | _EXTENSIONS | _SAYS_SUBGROUP
+        if self.has_flags:
+            found = scan(data, at)
+            if found is None:
+                return None
+            flags, at = found
+        is_gap = flags in (_END_OF_NONE, _END_OF_UNKNOWN)
+        if flags >= _FLAGS_END and not is_gap:
+            raise DecodeError(f"an object with the flags {flags}")
+        has_subgroup = not is_gap and flags & (_SAYS_SUBGROUP | _LOOSE) == _SAYS_SUBGROUP
+        said: list[int | None] = []
+        for is_said in (is_gap or flags & _GROUP, has_subgroup, is_gap or flags & _NUMBER):
+            value = None
+            if is_said:
+                found = scan(data, at)
+                if found is None:
+                    return None
+                value, at = found
+            said.append(value)
+        at += not is_gap and bool(flags & _PRIORITY)
+        if at > len(data):
+            return None
+        has_extensions = not is_gap and bool(flags & _EXTENSIONS)
+        return Head(said[0], said[2], has_extensions, at, is_gap, flags == _END_OF_UNKNOWN)
 
     def _group(self, encode: Encode, group: int, before: int | None) -> bytes:
         is_distance = before is not None and self.counts_groups

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, DecodeError
 from relay.moqt.datagrams import scan_datagram
-from relay.moqt.drafts import Draft
+from relay.moqt.drafts import FETCHED, Draft
 from relay.moqt.merging import Merge, Merges
 from relay.moqt.objects import (
     END_OF_GROUP,
@@ -31,6 +32,9 @@ from relay.wire.codes import REGISTERED
 from relay.wire.frame import weigh
 from relay.wire.lite import Dialect
 from relay.wire.messages import MAX_SEQUENCE, Group, Uni
+
+if TYPE_CHECKING:
+    from relay.moqt.retrieving import Retrieving
 
 MAX_UNKNOWN = 262_144
 """Bytes kept of groups that come before the answer that says whose they are. More: such are
@@ -65,6 +69,7 @@ class _Arrival:
         "is_first",
         "is_told",
         "merge",
+        "retrieval",
         "subscription",
     )
 
@@ -85,6 +90,8 @@ class _Arrival:
         self.is_told = False
         """Whether the session knows of the group."""
         self.is_deaf = False
+        self.retrieval: Retrieving | None = None
+        """The fetch whose objects it brings."""
 
 
 class Groups:
@@ -123,7 +130,7 @@ class Groups:
         """Subscriptions of the session's that are not answered yet."""
         self.ends: dict[int, int] = {}
         """The first group that there will not be, by subscription, where it was told."""
-        self.merges = Merges(draft.timestamps, self._head, up, up_reset, far, self._break_off)
+        self.merges = Merges(draft.timestamps, self._head, up, up_reset, far, self.break_off)
         """Groups that come on several streams."""
         self.begun: Counter[int] = Counter()
         """Groups of ours by their track's alias."""
@@ -131,6 +138,8 @@ class Groups:
         """The first of these."""
         self.spans: dict[int, Span] = {}
         """Subscriptions that are over with a last group."""
+        self.retrievals: dict[int, Retrieving] = {}
+        """Fetches of ours whose streams have not begun, by the numbers of their requests."""
         self._leaving: dict[int, tuple[Span, int]] = {}
         """Groups of these, by the streams that are not complete."""
         self.looks: dict[int, Callable[[int, int], int]] = {}
@@ -196,6 +205,8 @@ class Groups:
             return
         if self._held.pop(stream, None) is not None:
             self._unknown -= len(arrival.data) + EACH_UNKNOWN
+        if arrival.retrieval is not None and not arrival.is_deaf:
+            arrival.retrieval.broke_off(REGISTERED.hear(code))
         if arrival.is_told:
             self._up_reset(stream, REGISTERED.hear(code))
         if arrival.merge is not None and not arrival.is_deaf:
@@ -227,6 +238,9 @@ class Groups:
     def _take(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> None:
         if stream in self._held:
             self._hold(stream, arrival, data, fin)
+            return
+        if arrival.retrieval is not None:
+            arrival.retrieval.came(data, fin)
             return
         if arrival.inward is None:
             begun = self._begin(stream, arrival, bytes(arrival.data) + data, fin)
@@ -279,10 +293,13 @@ class Groups:
 
     def _begin(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> bytes | None:
         """Read the head, and answer what follows it; ``None`` as long as that is of no use."""
+        if data.startswith(FETCHED):
+            self._retrieve(stream, arrival, data, fin)
+            return None
         try:
             found = self._draft.scan_subgroup_head(data)
         except DecodeError:
-            self._stop(stream, arrival)  # what was never asked for, as fetches are
+            self._stop(stream, arrival)
             return None
         if found is None:
             arrival.data = bytearray(data)
@@ -317,6 +334,20 @@ class Groups:
         arrival.inward = kind(self._draft, head.has_extensions, stamps)
         return data[at:]
 
+    def _retrieve(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> None:
+        """What was fetched begins to come."""
+        found = self._draft.scan_varint(data, len(FETCHED))
+        if found is None:
+            arrival.data = bytearray(data)
+            return
+        arrival.data = bytearray()
+        retrieval = arrival.retrieval = self.retrievals.pop(found[0], None)
+        if retrieval is None:
+            self._stop(stream, arrival)
+            return
+        retrieval.begun(stream)
+        retrieval.came(data[found[1] :], fin)
+
     def _hold(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> None:
         """Nobody can tell whose it is, as long as an answer is awaited."""
         arrival.data += data
@@ -336,8 +367,8 @@ class Groups:
         else:
             self._below.stop(stream, REGISTERED.say(Cancelled.code))
 
-    def _break_off(self, stream: int) -> None:
-        """Nothing more of one of several streams is wanted."""
+    def break_off(self, stream: int) -> None:
+        """Nothing more of a stream is wanted."""
         if (arrival := self._arrivals.get(stream)) is not None:
             self._stop(stream, arrival)
 

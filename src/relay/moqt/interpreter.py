@@ -21,6 +21,7 @@ from relay.moqt.messages import Message
 from relay.moqt.naming import with_token
 from relay.moqt.offers import Offers
 from relay.moqt.requests import Requests
+from relay.moqt.retrieving import Retrieving
 from relay.moqt.talk import Talk
 from relay.moqt.waits import Waits
 from relay.session.settings import SessionSettings
@@ -355,6 +356,9 @@ class Interpreter:
         """Nothing more comes or goes on one."""
         self._talks.pop(talk.stream, None)
         self.requests.forget(talk)
+        if isinstance(talk, Retrieving):
+            self.requests.release(talk)
+            self.groups.retrievals.pop(talk.request, None)
         if isinstance(talk, Watching):
             self.requests.release(talk)
             talk.expect(False)

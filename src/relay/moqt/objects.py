@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from relay.errors import DecodeError
 from relay.moqt.drafts import Draft
 from relay.moqt.fetched import Place
 from relay.moqt.stamps import Stamps, written
@@ -76,6 +77,7 @@ class Inward(_Passage):
     __slots__ = (
         "_before",
         "_has_extensions",
+        "_has_status",
         "_is_sized",
         "_stamp",
         "_stamps",
@@ -90,6 +92,8 @@ class Inward(_Passage):
         """With ``stamps`` the frames have timestamps."""
         super().__init__(draft)
         self._has_extensions = has_extensions
+        self._has_status = True
+        """Whether an object without payload says what it is."""
         self._stamps = stamps
         self._stamp = self._before = 0
         """The timestamp of the object at hand, and that of the frame before it."""
@@ -117,13 +121,16 @@ class Inward(_Passage):
     def _number(self, data: bytes, at: int) -> int | None:
         """The head of an object up to its extensions, or with them where they are of use; answers
         where that ends, ``None`` while it is incomplete."""
-        scan = self._draft.scan_varint
-        delta = scan(data, at)
+        delta = self._draft.scan_varint(data, at)
         if delta is None:
             return None
-        at = delta[1]
+        return self._numbered(data, delta[1], self.number + delta[0] + 1, self._has_extensions)
+
+    def _numbered(self, data: bytes, at: int, number: int, has_extensions: bool) -> int | None:
+        """The rest of the head of an object whose number is known."""
+        scan = self._draft.scan_varint
         size = 0
-        if self._has_extensions:
+        if has_extensions:
             found = scan(data, at)
             if found is None:
                 return None
@@ -135,9 +142,9 @@ class Inward(_Passage):
                     return None
                 extensions, at, size = data[at : at + size], at + size, 0
             self._stamp = self._stamps.read(extensions)
-        self.number += delta[0] + 1
+        self.number = number
         if self.begins is None:
-            self.begins = delta[0]
+            self.begins = number
         self._left, self._is_payload, self._is_sized = size, False, True
         return at
 
@@ -149,7 +156,7 @@ class Inward(_Passage):
             return None
         at = size[1]
         status = NORMAL
-        if not size[0]:
+        if not size[0] and self._has_status:
             found = scan(data, at)
             if found is None:
                 return None
@@ -169,6 +176,49 @@ class Inward(_Passage):
             return encode_varint(size)
         delta, self._before = self._stamp - self._before, self._stamp
         return encode_timed(delta, size)
+
+
+class FetchedInward(Inward):
+    """The same for a group that was fetched, and nothing else. Raises `DecodeError` for what is
+    malformed, or of another group."""
+
+    __slots__ = ("_group", "_has_begun", "is_partial")
+
+    def __init__(self, draft: Draft, group: int, stamps: Stamps | None) -> None:
+        super().__init__(draft, True, stamps)
+        self._has_status = draft.fetched.has_status
+        self._group = group
+        self._has_begun = False
+        """Whether there is anything that the next object may refer to."""
+        self.is_partial = False
+        """Whether the peer does not know of some objects whether they exist."""
+
+    def _number(self, data: bytes, at: int) -> int | None:
+        fetched, before = self._draft.fetched, self.number
+        head = fetched.scan(self._draft.scan_varint, data, at)
+        if head is None:
+            return None
+        if not self._has_begun and (head.group is None or head.number is None):
+            raise DecodeError("the first object does not say which it is")
+        if head.is_gap:
+            self.is_partial = self.is_partial or head.is_unknown
+        elif head.group is not None and (
+            head.group != self._group or (self._has_begun and fetched.counts_groups)
+        ):
+            raise DecodeError("an object of a group that was not asked for")
+        number = before + 1
+        if head.number is not None:
+            is_distance = fetched.counts_groups and self._has_begun and head.group is None
+            number = head.number + (before if is_distance else 0)
+        if number <= before and not head.is_gap:
+            raise DecodeError(f"object {number} after object {before}")
+        end: int | None = head.next
+        if head.is_gap:
+            self.number = number
+        else:
+            end = self._numbered(data, head.next, number, head.has_extensions)
+        self._has_begun = self._has_begun or end is not None
+        return end
 
 
 class Object(NamedTuple):

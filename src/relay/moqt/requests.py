@@ -20,6 +20,7 @@ from relay.moqt.looking import Looking, Stating
 from relay.moqt.messages import Message, Namespace
 from relay.moqt.naming import path_of
 from relay.moqt.offers import Offer, Push
+from relay.moqt.retrieving import Retrieving
 from relay.moqt.talk import Asker, Desk, Talk
 
 MAX_WAITING = 4_096
@@ -295,7 +296,7 @@ class Requests:
         """Put a question to the peer once it grants a request."""
         if len(self._waiting) >= MAX_WAITING:
             self._waiting = deque(each for each in self._waiting if not each[0].is_moot)
-        if len(self._waiting) >= MAX_WAITING and isinstance(asker, Watching):
+        if len(self._waiting) >= MAX_WAITING and isinstance(asker, Watching | Retrieving):
             asker.abort(LimitExceeded.code)  # or viewers could end their publisher's session
             return
         if len(self._waiting) >= MAX_WAITING:

@@ -200,6 +200,7 @@ _UNTIMED = replace(
     stamps_hop=None,
     excludes_hop=False,
     setup_stream=True,
+    fetch=True,
     bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.FETCH, Bidi.GOAWAY}),
     typed_replies=(SubscribeOk, SubscribeDrop, SubscribeEnd, SubscribeLatest),
     tells_latest=True,
@@ -212,7 +213,7 @@ _UNTIMED = replace(
         }
     ),
 )
-"""The peer may fetch groups of ours, and is asked for none of its own."""
+"""Either side may fetch groups of the other's."""
 
 _TIMED = replace(
     _UNTIMED,
