@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+import httpx
 import pytest
 from rig.client import Client, Listening, Publication, Session, Target
 from rig.frames import DEADLINE, Frame, Plan, Refused, comparable, expected
@@ -301,6 +302,52 @@ def test_who_comes_late_begins_with_the_latest_group(
         (2, 2, b"and ends"),
         (3, 0, b"group 3"),
     ]
+
+
+def goes_on_unfetched(
+    relay: Relay, run: Run, broadcast: str, source: Client, target: Target
+) -> int:
+    """A publisher is asked for a group that nobody has, which it may not understand, and publishes
+    on: the answer's status."""
+    address = f"{relay.http_url}/fetch/{broadcast}/{TRACK}?group=77"
+
+    async def scenario() -> int:
+        async with (
+            source.connect(target) as near,
+            source.connect(target) as far,
+            httpx.AsyncClient(timeout=DEADLINE) as web,
+        ):
+            publication = await near.publish(broadcast, TRACK)
+            await publication.write([(0, b"before")])
+            await (await far.listen()).until(broadcast)
+            watch = await far.watch(broadcast, TRACK)
+            await watch.collect(groups=1)
+            answer = await web.get(address)
+            await publication.write([(1000, b"after")])
+            frames = await watch.collect(groups=2)
+            assert [frame.payload for frame in frames] == [b"before", b"after"]
+            return answer.status_code
+
+    return run(scenario())
+
+
+@pytest.mark.parametrize("publisher", ["moq-rs", RAW])
+def test_who_has_no_fetch_is_asked_in_vain_and_goes_on(
+    narrow: Relay, client: Named, run: Run, broadcast: str, publisher: str
+) -> None:
+    source = client(publisher)
+    assert goes_on_unfetched(narrow, run, broadcast, source, narrow.target(source)) == 404
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("draft", BROWSER)
+def test_so_does_the_browser(
+    relay: Relay, client: Named, run: Run, broadcast: str, draft: str
+) -> None:
+    source = client("chromium")
+    target = relay.target(source, protocols=[draft])
+    status = goes_on_unfetched(relay, run, broadcast, source, target)
+    assert status == (404 if draft != "moqt-15" else 504)  # where it answers nothing
 
 
 @pytest.mark.parametrize("publisher", ["moq-rs", RAW, "moq-rs-ws"])
