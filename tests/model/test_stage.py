@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.errors import Dropped, RelayError
@@ -413,11 +413,13 @@ class Book:
         self.linger = linger
         self.paths = {}
         self.shown = {}
+        self.came = 0
 
     def publishers(self, path):
         return self.paths.setdefault(path, [])
 
-    def announce(self, path, key, hops):
+    def announce(self, path, key, hops, is_vacant=False):
+        """``is_vacant``: its own publisher was on air, and nothing is before it comes."""
         *parked, on_air = self.publishers(path) or [{"id": 0}]
         for publisher in (on_air, *parked):
             is_anew = publisher.get("is_over") and len(hops) < 3
@@ -428,9 +430,12 @@ class Book:
                 return
         kept = [publisher for publisher in self.publishers(path) if publisher["routes"]]
         fresh = {"id": hops[0], "routes": [(key, hops)], "until": None, "is_over": False}
-        waits = on_air.get("routes") and not hops[0] and len(hops) > 1
+        waits = on_air.get("routes") and not (is_vacant or hops[0]) and len(hops) > 1
         kept.insert(len(kept) - bool(waits), fresh)
-        self.paths[path] = kept
+        self.came += 1
+        fresh["came"] = self.came
+        # Whoever waits does so in the order they came in.
+        self.paths[path] = [*sorted(kept[:-1], key=lambda each: each["came"]), kept[-1]]
 
     def sort(self, path, publisher):
         publisher["routes"].sort(
@@ -438,6 +443,8 @@ class Book:
         )
 
     def leave(self, path, key, now, abrupt, moves=False):
+        """Answers whether that was all of whoever was on air."""
+        is_vacant = False
         publishers = self.publishers(path)
         for publisher in tuple(publishers):
             had = len(publisher["routes"])
@@ -452,7 +459,9 @@ class Book:
                 if abrupt and publisher is publishers[-1] and not publisher["is_over"]:
                     publisher["until"] = now + self.linger
                 else:
+                    is_vacant = publisher is publishers[-1]
                     publishers.remove(publisher)
+        return is_vacant
 
     def tick(self, now):
         for publishers in self.paths.values():
@@ -485,8 +494,22 @@ STEPS = st.lists(
 )
 
 
+UNKNOWN_LEAVES = [
+    ("announce", "a", 0, [], 0),
+    ("announce", "a", 0, [4], 0),
+    ("announce", "a", 0, [], 0),
+    ("withdraw", "c", 0, [], 2),
+]
+"""The one on air takes it back, and of two that wait the later one was never on air."""
+
+UNKNOWN_MOVES = [*4 * [("announce", "a", 0, [], 0)], ("update", "c", 0, [4], 3)]
+"""Whoever is on air among several that nobody knows comes another way."""
+
+
 @settings(max_examples=80, deadline=None)
 @given(STEPS)
+@example(UNKNOWN_LEAVES)
+@example(UNKNOWN_MOVES)
 def test_every_watcher_sees_what_the_rules_say(fakes, steps):
     origin, book, now, routes, serial = Origin(99, CacheSettings(linger=3.0)), Book(3.0), 0.0, {}, 0
     watchers = [(-1, ROOT), (-1, Path("a")), (4, ROOT)]
@@ -508,8 +531,8 @@ def test_every_watcher_sees_what_the_rules_say(fakes, steps):
             if verb == "update" and identity and route.identity == identity:
                 continue  # a standby that changes in place: see the tests above
             if verb == "update":
-                book.leave(path, key, now, abrupt=False, moves=True)
-                book.announce(path, key, hops)
+                is_vacant = book.leave(path, key, now, abrupt=False, moves=True)
+                book.announce(path, key, hops, is_vacant)
                 assert route.update(hops, now)
             else:
                 del routes[key]
