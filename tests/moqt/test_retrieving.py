@@ -250,7 +250,7 @@ def test_objects_may_leave_out_numbers_and_say_their_subgroups(draft: Draft) -> 
 
 
 @pytest.mark.parametrize("draft", [each for each in DRAFTS if each.fetched.says_unknown], ids=str)
-@pytest.mark.parametrize("kind", [0x8C, 0x10C], ids=["none", "unknown"])
+@pytest.mark.parametrize("kind", [0x8C, 0x10C, 0x20C], ids=["none", "unknown", "timed out"])
 def test_what_is_unknown_is_not_whole_and_what_is_not_there_is(draft: Draft, kind: int) -> None:
     room = Room(World(0), draft)
     asked = room.fetch()

@@ -16,6 +16,8 @@ from relay.wire.buffer import MAX_VARINT
 _GROUP, _NUMBER, _PRIORITY, _EXTENSIONS = 0x08, 0x04, 0x10, 0x20
 _SUBGROUP = b"\x00"
 _END_OF_NONE, _END_OF_UNKNOWN = 0x8C, 0x10C
+_END_OF_LATE = 0x20C
+"""Of objects that were not had in time (draft-21, 11.4.1.2), and may exist."""
 _SAYS_SUBGROUP, _LOOSE, _FLAGS_END = 0x03, 0x40, 0x80
 
 
@@ -98,7 +100,8 @@ class Fetched(NamedTuple):
             if found is None:
                 return None
             flags, at = found
-        is_gap = flags in (_END_OF_NONE, _END_OF_UNKNOWN)
+        is_unknown = flags in (_END_OF_UNKNOWN, _END_OF_LATE)
+        is_gap = is_unknown or flags == _END_OF_NONE
         if flags >= _FLAGS_END and not is_gap:
             raise DecodeError(f"an object with the flags {flags}")
         has_subgroup = not is_gap and flags & (_SAYS_SUBGROUP | _LOOSE) == _SAYS_SUBGROUP
@@ -115,7 +118,7 @@ class Fetched(NamedTuple):
         if at > len(data):
             return None
         has_extensions = not is_gap and bool(flags & _EXTENSIONS)
-        return Head(said[0], said[2], has_extensions, at, is_gap, flags == _END_OF_UNKNOWN)
+        return Head(said[0], said[2], has_extensions, at, is_gap, is_unknown)
 
     def _group(self, encode: Encode, group: int, before: int | None) -> bytes:
         is_distance = before is not None and self.counts_groups
