@@ -57,9 +57,11 @@ class Room:
         asked: Fetch = self.source.only(Fetch)
         return asked
 
-    def accept(self, asked: Fetch, end: tuple[int, int] = (GROUP, 0)) -> None:
+    def accept(
+        self, asked: Fetch, end: tuple[int, int] = (GROUP, 0), *, ends_track: bool = False
+    ) -> None:
         timescale = 1_000_000 * self.draft.timestamps
-        ok = FetchOk(asked.request, Location(*end), timescale=timescale)
+        ok = FetchOk(asked.request, Location(*end), ends_track, timescale=timescale)
         self.source.say(ok, request=asked.request)
 
     def bring(self, asked: Fetch, *pieces: bytes, fin: bool = True) -> int:
@@ -133,6 +135,38 @@ def test_a_group_that_is_not_held_is_asked_for(world: World, draft: Draft) -> No
     world.run()
     assert payloads_in(room.got(), b"one", b"three")
     assert not room.source.take(Fetch)
+
+
+@pytest.mark.parametrize("is_early", [False, True])
+def test_the_beginning_of_a_group_is_not_taken_for_all_of_it(
+    world: World, draft: Draft, is_early: bool
+) -> None:
+    """A publisher that is writing a group has so far what it says in its answer."""
+    room = Room(world, draft)
+    asked = room.fetch(9)
+    begun = written_out(draft, b"one", b"two", group=9)
+    if is_early:
+        room.bring(asked, begun)
+        room.accept(asked, (9, 2))
+    else:
+        room.accept(asked, (9, 2))
+        room.bring(asked, begun)
+    assert (room.refused(), room.got()) == (NotFound.code, b"")
+    assert room.is_forgotten()
+    room.source.bring(head(draft, 9, 9), objects(draft, b"one", b"two", b"three"))
+    room.viewer.session.fetch("demo/cam", "video", 9, 100)
+    world.run()
+    assert payloads_in(room.got(), b"one", b"two", b"three")
+    assert room.source.lost is None
+
+
+def test_the_last_group_of_a_track_is_whole(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    asked = room.fetch(9)
+    room.accept(asked, (9, 2), ends_track=True)
+    room.bring(asked, written_out(draft, b"one", b"two", group=9))
+    assert payloads_in(room.got(), b"one", b"two")
+    assert room.viewer.only(events.FetchFinished)
 
 
 def test_objects_may_come_before_the_answer(world: World, draft: Draft) -> None:

@@ -1,7 +1,7 @@
 """The session asks for one group by its number: a FETCH of ours, and what comes on its stream.
 
-The law: of a group either all is passed on that the peer has, or it breaks off. This module must
-not know how messages travel.
+The law: of a group either all is passed on, or it breaks off; so one that may still grow does. This
+module must not know how messages travel.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ class Retrieving(Talk):
     def answered(self, message: Message) -> None:
         match message:
             case wire.FetchOk() if self._inward is None and self._asked is not None:
+                if message.end.object and not message.ends_track:
+                    # It ends at what is the latest so far: more of the group may be to come.
+                    self._give_up(NotFound.code)
+                    return
                 draft = self.desk.draft
                 stamps = None
                 if draft.timestamps:
