@@ -99,10 +99,14 @@ def test_what_is_taken_back_waits_no_longer(world: Any) -> None:
     assert not one.host.announcements._postponed
 
 
-def test_a_session_that_lets_too_many_wait_is_closed(
-    world: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def three_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many announcements of one session."""
     monkeypatch.setattr(relay.peer.announcements, "MAX_POSTPONED", 3)
+
+
+@pytest.mark.usefixtures("three_may_wait")
+def test_a_session_that_lets_too_many_wait_is_closed(world: Any) -> None:
     limit(world, a={"broadcasts": 1})
     one = member(world, "a")
     for number in range(6):
@@ -111,10 +115,10 @@ def test_a_session_that_lets_too_many_wait_is_closed(
     assert world.house.ledger.accounts["a"].is_idle
 
 
+@pytest.mark.usefixtures("three_may_wait")
 def test_a_session_that_is_closed_while_wider_rights_are_heard_announces_nothing_more(
-    world: Any, monkeypatch: pytest.MonkeyPatch
+    world: Any,
 ) -> None:
-    monkeypatch.setattr(relay.peer.announcements, "MAX_POSTPONED", 3)
     limit(world, a={"broadcasts": 1})
     one = member(world, "a")
     wide = one.host.grant
@@ -385,10 +389,8 @@ def test_shared_announcements_wait_in_order_and_are_heard_when_there_is_room(wor
     assert heard() == ["x", "y", "z"]
 
 
-def test_shared_announcements_that_wait_for_an_answer_are_none_too_many(
-    world: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relay.peer.announcements, "MAX_POSTPONED", 3)
+@pytest.mark.usefixtures("three_may_wait")
+def test_shared_announcements_that_wait_for_an_answer_are_none_too_many(world: Any) -> None:
     shared = Shared(world)
     limit(world, a={"broadcasts": 300})
     one = member(world, "a")

@@ -153,9 +153,7 @@ class Groups:
         if alias in self._aliases and alias not in self._ended:
             return False
         self.forget(alias)
-        has_stamps = self._draft.timestamps
-        stamps = Stamps(self._draft, timescale, self._now) if has_stamps else None
-        self._aliases[alias] = subscription, stamps
+        self._aliases[alias] = subscription, self.stamps(timescale)
         held, self._held, self._unknown = self._held, {}, 0
         for stream, arrival in held.items():
             data, arrival.data = bytes(arrival.data), bytearray()
@@ -163,6 +161,10 @@ class Groups:
             if arrival.has_ended:
                 self._arrivals.pop(stream, None)
         return True
+
+    def stamps(self, timescale: int) -> Stamps | None:
+        """How timestamps are read that count so many a second; ``None`` in drafts without any."""
+        return Stamps(self._draft, timescale, self._now) if self._draft.timestamps else None
 
     def ended(self, alias: int) -> None:
         """No group of its track begins any more."""

@@ -356,11 +356,11 @@ class Interpreter:
         """Nothing more comes or goes on one."""
         self._talks.pop(talk.stream, None)
         self.requests.forget(talk)
-        if isinstance(talk, Retrieving):
+        if isinstance(talk, Watching | Retrieving):
             self.requests.release(talk)
+        if isinstance(talk, Retrieving):
             self.groups.retrievals.pop(talk.request, None)
         if isinstance(talk, Watching):
-            self.requests.release(talk)
             talk.expect(False)
             self.groups.ends.pop(talk.id, None)
             if talk.alias is not None and talk.is_moot:

@@ -12,7 +12,6 @@ from relay.moqt import messages as wire
 from relay.moqt.messages import Location, Message
 from relay.moqt.naming import is_short, namespace_of
 from relay.moqt.objects import FetchedInward
-from relay.moqt.stamps import Stamps
 from relay.moqt.talk import MAX_PRIORITY, Desk, Talk
 from relay.wire.buffer import StreamBuffer
 from relay.wire.messages import Fetch
@@ -72,11 +71,8 @@ class Retrieving(Talk):
                     # It ends at what is the latest so far: more of the group may be to come.
                     self._give_up(NotFound.code)
                     return
-                draft = self.desk.draft
-                stamps = None
-                if draft.timestamps:
-                    stamps = Stamps(draft, message.timescale, self.desk.waits.now)
-                self._inward = FetchedInward(draft, self._asked.group, stamps)
+                stamps = self.desk.groups.stamps(message.timescale)
+                self._inward = FetchedInward(self.desk.draft, self._asked.group, stamps)
                 early, self._early = bytes(self._early), bytearray()
                 self._pass_on(early, self._has_ended)
             case wire.RequestError(code=code):
