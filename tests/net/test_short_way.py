@@ -113,6 +113,8 @@ class Net:
                 else:
                     self.client.receive_datagram(data, THERE, self.now)
             timers = (self.server.deadline(), self.client.get_timer())
+            is_due = timers[0] is not None and timers[0] <= self.now
+            assert not (is_due and self.server.is_fresh(self.now))
             for side, due in zip((self.server, self.client), timers, strict=True):
                 if due is not None and due <= self.now:
                     side.handle_timer(self.now)
@@ -425,6 +427,48 @@ def test_signs_of_life_leave_nothing_behind_on_a_silent_connection() -> None:
         net.server.send_ping(0)
         net.run(1.0)
     assert not net.server.events
+
+
+def test_where_packets_left_or_came_lately_nothing_is_due() -> None:
+    net = Net()
+    net.run(1.0)
+    assert not net.server.is_fresh(net.now)  # for long nothing was heard
+    stream = net.server.open_stream(True)
+    net.server.send(stream, bytes(200), False)
+    net.run(0.004)
+    assert net.server.is_fresh(net.now)
+    net.loss = 1.0
+    net.run(0.05)
+    assert not net.server.is_resting
+    assert not net.server.is_fresh(net.now)  # a probe may be due
+    net.loss = 0.0
+    net.run(2.0)
+    stream = net.client.get_next_available_stream_id(True)
+    for _ in range(2):  # upon the first the peer is granted another stream
+        net.run(2.0)
+        net.client.send_stream_data(stream, bytes(4000))
+        net.run(0.02)
+    assert net.server.is_resting
+    assert net.server.is_fresh(net.now)
+
+
+def test_what_may_be_asked_is_looked_at_less_often_where_there_is_nothing(monkeypatch) -> None:
+    net = Net()
+    net.run(3.0)
+    looks: list[float] = []
+    look = net.server._extras
+    monkeypatch.setattr(net.server, "_extras", lambda now: looks.append(now) or look(now))
+    stream = net.server.open_stream(True)
+    for _ in range(300):
+        net.server.send(stream, bytes(200), False)
+        net.run(0.02)
+    assert 6 <= len(looks) <= 10
+    net.server._ack_rate.offered(1000)
+    net.server.send(stream, bytes(200), False)
+    net.run(1.0)
+    net.server.send(stream, bytes(200), False)
+    net.run(0.1)
+    assert net.server._ack_rate.asked > 2
 
 
 def test_the_garbage_collector_has_nothing_to_do() -> None:

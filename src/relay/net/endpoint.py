@@ -284,6 +284,8 @@ class Endpoint:
         timers, population = self._timers, len(self._lines)
         due = []
         for connection in list(timers.busy):
+            if connection.deadline is None and connection.engine.is_fresh(now):
+                continue  # by far the most frequent
             if connection.is_quiet:
                 del timers.busy[connection]
                 if connection.armed is None:

@@ -49,8 +49,9 @@ _ACK_SIZE = 256
 _KNOWN_EVERY = 8
 """Packets of which one asks that it be known which acknowledgements arrived (13.2.4)."""
 
-_EXTRAS_EVERY = 0.1
-"""Seconds between two looks at what may be asked of the path and the peer."""
+_EXTRAS_FIRST, _EXTRAS_LAST = 0.1, 1.0
+"""Seconds between two looks at what may be asked of the path and the peer: twice as many each time
+that there is nothing, up to the second."""
 
 _KEY_LIFE = 1 << 22
 """Packets sealed under one key: half of what AES-GCM allows (RFC 9001, 6.6)."""
@@ -70,7 +71,7 @@ class Outgoing(Incoming):
         self._ack_rate = AckRate()
         self._overhead = 0
         """Bytes of a packet that are no frames: first byte, connection id, number and tag."""
-        self._extras_at = 0.0
+        self._extras_at, self._extras_pace = 0.0, _EXTRAS_FIRST
         self._renew_at = _KEY_LIFE
         """Packet number from which on other keys are wanted."""
         algorithm = self._configuration.congestion_control_algorithm
@@ -339,7 +340,6 @@ class Outgoing(Incoming):
     def _extras(self, now: float) -> list[bytes]:
         """Now and then: packets that try a larger size, or ask for fewer acknowledgements; and
         before a key is worn out, another one."""
-        self._extras_at = now + _EXTRAS_EVERY
         if self._packet_number >= self._renew_at:
             self._renew_at = self._packet_number + _KEY_LIFE
             self.request_key_update()
@@ -360,7 +360,13 @@ class Outgoing(Incoming):
             frame = self._ack_rate.ask(count)
             self._loss.max_ack_delay = max(self._loss.max_ack_delay, self._ack_rate.patience)
             extras.append(self._extra(frame, (self._asked, (count,)), now, False))
+        pace = self._extras_pace if size is count is None else _EXTRAS_FIRST
+        self._extras_at, self._extras_pace = now + pace, min(2 * pace, _EXTRAS_LAST)
         return extras
+
+    def _look_again(self) -> None:
+        """There may be something to ask soon."""
+        self._extras_at, self._extras_pace = 0.0, _EXTRAS_FIRST
 
     def _has_room(self, size: int) -> bool:
         control = self._loss._cc
@@ -379,6 +385,7 @@ class Outgoing(Incoming):
         """What became of the question for fewer acknowledgements."""
         if delivery is not QuicDeliveryState.ACKED and self._ack_rate.asked == count:
             self._ack_rate.lost()
+            self._look_again()
 
     def _tried(self, delivery: QuicDeliveryState, size: int) -> None:
         """What became of such a packet."""
@@ -387,7 +394,7 @@ class Outgoing(Incoming):
             self._resize()
         else:
             self._mtu.try_lost(size)
-            self._extras_at = 0.0
+            self._look_again()
 
 
 def _reset_frame(sender: SharedSender) -> bytes:

@@ -190,6 +190,7 @@ class ShortWay(Outgoing):
             # Nor is what packets may be like there (14.2): a challenge that is too large for the
             # new path never arrives, and the library goes back to where nobody is.
             self._mtu.begin()
+            self._look_again()
             if self._mtu.size != self._max_datagram_size:
                 self._resize()
         if self._is_short:
@@ -212,6 +213,23 @@ class ShortWay(Outgoing):
     def is_resting(self) -> bool:
         """Whether nothing is under way."""
         return self.is_settled and not self._space.ack_eliciting_in_flight
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether packets left, or with nothing under way came, so short a time ago that nothing is
+        due: said for less than `deadline` costs."""
+        space, loss, at = self._space, self._loss, self._close_at
+        lately = loss._time_of_last_sent_ack_eliciting_packet
+        if not space.ack_eliciting_in_flight and self._alive_at > lately:
+            lately = self._alive_at
+        return (
+            now < lately + loss.max_ack_delay  # no probe timeout is shorter (RFC 9002, 6.2.1)
+            and self.is_settled
+            and self._pacing_at is None
+            and space.ack_at is None
+            and space.loss_time is None
+            and at is not None
+            and now < at
+        )
 
     def deadline(self) -> float | None:
         """When `handle_timer` wants to be called, ``None`` for never. It may be too early."""
