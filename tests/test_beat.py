@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from relay import beat as module
-from relay.beat import beat
+from relay.beat import beat, rest
 
 
 class Clock:
@@ -51,6 +51,7 @@ def test_whoever_begins_later_is_woken_with_the_others(clock: Clock) -> None:
     assert clock.now == pytest.approx(first + 0.25)
     clock.now += 0.01
     run(beat(1.0))
+    assert rest(1.0) == pytest.approx(1.0)
     beats = (clock.now - first) / 0.25
     assert beats == pytest.approx(round(beats))
 

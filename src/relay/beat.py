@@ -19,12 +19,16 @@ _APART = 0.618
 """Seconds between the beats of a process and the next one's: workers need not look together."""
 
 
-async def beat(seconds: float = BEAT) -> float:
-    """Sleep until the loop's clock is at a multiple of so many seconds; answers how many it was."""
+def rest(seconds: float = BEAT) -> float:
+    """Seconds until the loop's clock is at a multiple of so many."""
     # Not drawn when this is loaded: workers are forked afterwards.
     phase = os.getpid() * _APART
-    rest = seconds - (asyncio.get_running_loop().time() + phase) % seconds
-    if rest < _MOMENT:
-        rest += seconds
-    await asyncio.sleep(rest)
-    return rest
+    left = seconds - (asyncio.get_running_loop().time() + phase) % seconds
+    return left if left >= _MOMENT else left + seconds
+
+
+async def beat(seconds: float = BEAT) -> float:
+    """Sleep that long; answers how long it was."""
+    left = rest(seconds)
+    await asyncio.sleep(left)
+    return left

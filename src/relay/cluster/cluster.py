@@ -8,6 +8,7 @@ not know how a connection is dialled (whoever assembles brings `Dial`) nor what 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ SIGNS = 5
 
 BEGIN = 10.0
 """Seconds that a dialled relay may take to introduce itself."""
+
+RENEW_BEATS = 4
+"""Beats between looks at the files of the token and the certificate."""
 
 OURSELVES = "it has our own number: it is this relay, or cluster.id is given twice"
 """Why a session never becomes a link, or is none any more."""
@@ -206,7 +210,7 @@ class Cluster:
                 yield session.guest.session.peer_origin, "link", key
 
     async def _tick(self) -> None:
-        while True:
+        for turn in itertools.count():
             await beat()
             now = self._clock()
             self._gossip.tick(now)
@@ -217,7 +221,8 @@ class Cluster:
                 if now - session.pinged >= self.settings.silence / SIGNS:
                     session.pinged = now
                     session.guest.transport.ping()
-            self._renew()
+            if not turn % RENEW_BEATS:
+                self._renew()
 
     def _renew(self) -> None:
         """Replace the links that began with a token or a certificate which is no longer in its

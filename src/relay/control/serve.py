@@ -18,6 +18,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from relay.beat import rest
 from relay.control.framing import framed
 from relay.control.patience import PatientSocket, patient
 from relay.control.places import Told
@@ -195,7 +196,7 @@ class _Quiet(uvicorn.Server):
             tenths += 10
             self._look()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(rest(1.0)):
                     await self._stopped.wait()
 
     @contextlib.contextmanager

@@ -44,6 +44,11 @@ FORGET_SECONDS = 300.0
 """Seconds between deletions of what has ended."""
 
 
+ALONE_SECONDS = 1.0
+"""Seconds between looks into a store that only this process has, where what is written is taken in
+with the writing."""
+
+
 class Ticket(NamedTuple):
     """A one-time ticket that was handed out."""
 
@@ -72,8 +77,9 @@ class Desk:
         self.auth = auth
         """Replaced when the settings change."""
         self.settings = settings or RecordsSettings()
-        self.feed = RevocationFeed(records, self.settings.poll, wall, log)
-        self.notices = Notices(records, self.settings.poll, log)
+        poll = ALONE_SECONDS if self.settings.url is None else self.settings.poll
+        self.feed = RevocationFeed(records, poll, wall, log)
+        self.notices = Notices(records, poll, log)
         self.notices.on("revocations", self.feed.look_back)
         kept = audit or AuditSettings()
         settled = self.feed.settled

@@ -217,9 +217,8 @@ class RevocationFeed:
         self.index.replace((*kept, *self._believed))
 
     def _expire(self) -> None:
-        now = self.settled()
         if self._clock() - self._expired_at >= EXPIRE_SECONDS:
-            self._expired_at = self._clock()
+            self._expired_at, now = self._clock(), self.settled()
             self.index.expire(now)
             self._believed = {entry for entry in self._believed if entry.is_active(now)}
 

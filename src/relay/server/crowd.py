@@ -20,14 +20,15 @@ class _Count:
     def __init__(self, code: str, status: int) -> None:
         self._code = code
         self._status = status
-        self._known = 0
+        self.known = 0
+        """Those who were told of."""
         self._told_at = -TOLD_SECONDS
 
     def tell(self, refusals: Refusals, now: float, total: int, why: str, last: str) -> None:
         """Tell of those who are new, if it is time; ``last`` is where the last came from."""
-        count = total - self._known
+        count = total - self.known
         if count and now - self._told_at >= TOLD_SECONDS:
-            self._known, self._told_at = total, now
+            self.known, self._told_at = total, now
             refusals.unheard(self._code, self._status, why, last, count)
 
 
@@ -47,6 +48,7 @@ class Crowd:
         self._no_room = _Count("too_many_connections", 503)
         self._unserved = 0
         self._came = "", ""
+        self._told = 0
 
     def stranger(self, why: str) -> None:
         """A process that may not dial our unix socket did."""
@@ -66,8 +68,13 @@ class Crowd:
     def tick(self, now: float) -> None:
         """Tell of those who were turned away, if it is time; ``now`` is monotonic seconds."""
         gate = self._gate
+        heard = gate.refused + self._strangers + self._askers + self._unserved
+        if heard == self._told:
+            return  # nobody new
         why = "limits.max_sessions or limits.max_sessions_per_address"
         self._too_many.tell(self._refusals, now, gate.refused, why, gate.refused_last)
         self._not_allowed.tell(self._refusals, now, self._strangers, self._why, UNIX)
         self._no_place.tell(self._refusals, now, self._askers, *self._asked)
         self._no_room.tell(self._refusals, now, self._unserved, *self._came)
+        kinds = self._too_many, self._not_allowed, self._no_place, self._no_room
+        self._told = sum(each.known for each in kinds)
