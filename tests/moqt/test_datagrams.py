@@ -7,7 +7,7 @@ import pytest
 from relay.moqt.datagrams import Datagram, scan_datagram
 from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.messages import PublishDone
-from relay.moqt.stamps import written
+from relay.moqt.properties import written
 from relay.moqt.varint import LEADING, QUIC
 from relay.session import events
 from relay.wire.frame import FrameParser, Layout
@@ -47,7 +47,7 @@ def test_numbers_are_written_as_the_draft_does() -> None:
 
 def datagram(draft: Draft, group: int, number: int, more: int = 0, alias: int = 7) -> bytes:
     """An object whose payload is its number."""
-    extensions = written(draft, 1_000 + number) if draft.timestamps else b""
+    extensions = written(draft, b"", 1_000 + number) if draft.timestamps else b""
     flags = more | (FIRST if not number else 0) | bool(extensions)
     numbers = (flags, alias, group, *((number,) if number else ()))
     return b"".join(map(draft.encode_varint, numbers)) + b"\x80" + extensions + b"%d" % number

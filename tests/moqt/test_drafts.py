@@ -37,7 +37,6 @@ from relay.moqt.messages import (
     UnsubscribeNamespace,
 )
 from relay.wire.buffer import MAX_VARINT, StreamBuffer
-from relay.wire.frame import Layout
 from relay.wire.version import TRANSPORT
 
 ALL = {draft.number: draft for draft in DRAFTS}
@@ -342,4 +341,5 @@ def test_what_is_negotiated_is_what_is_spoken():
     for identifier, dialect in TRANSPORT.items():
         draft = by_identifier(identifier)
         assert dialect.name == draft.name
-        assert (dialect.layout is Layout.TIMED) == draft.timestamps
+        assert dialect.layout.is_timed == draft.timestamps
+        assert dialect.layout.has_properties

@@ -36,7 +36,7 @@ from relay.moqt.messages import (
     Unsubscribe,
     UnsubscribeNamespace,
 )
-from relay.moqt.stamps import written
+from relay.moqt.properties import written
 from relay.path import Path
 from relay.peer import transcode
 from relay.session import events
@@ -76,7 +76,7 @@ def leave(peer: Peer, line: int) -> None:
 
 
 def head(draft: Draft, alias: int, group: int) -> bytes:
-    return draft.subgroup_head(alias, group, 128)
+    return draft.subgroup_head(alias, group, 128, draft.timestamps)
 
 
 def later(draft: Draft, alias: int, group: int) -> bytes:
@@ -90,7 +90,7 @@ def objects(draft: Draft, *payloads: bytes, first: int = 0, stamp: int = 0) -> b
     number = draft.encode_varint(first)
     pieces = []
     for index, payload in enumerate(payloads):
-        extensions = written(draft, stamp + index) if draft.timestamps else b""
+        extensions = written(draft, b"", stamp + index) if draft.timestamps else b""
         size = draft.encode_varint(len(payload))
         pieces += [number, extensions, size, payload or draft.encode_varint(0)]
         number = draft.encode_varint(0)
@@ -108,7 +108,7 @@ def read(peer: Peer, stream: int) -> tuple[int, int, list[bytes]]:
     while at < len(data):
         assert data[at] == 0
         at += 1
-        if parsed.has_extensions:
+        if parsed.has_properties:
             size, at = draft.scan_varint(data, at) or (0, 0)
             at += size
         size, at = draft.scan_varint(data, at) or (0, 0)
@@ -466,7 +466,7 @@ def test_a_viewer_is_told_what_timestamps_count(world: World, draft: Draft) -> N
     world.run()
     assert peer.only(SubscribeOk).timescale == 48_000
     (stream,) = peer.groups
-    assert written(draft, 96_000) in peer.groups[stream]
+    assert written(draft, b"", 96_000) in peer.groups[stream]
 
 
 @where_objects_have_timestamps

@@ -7,7 +7,7 @@ import pytest
 from relay.moqt import merging
 from relay.moqt.drafts import Draft
 from relay.moqt.messages import PublishDone
-from relay.moqt.stamps import written
+from relay.moqt.properties import written
 from relay.session import events
 from relay.wire.frame import FrameParser, Layout
 
@@ -34,7 +34,7 @@ def objects(draft: Draft, *numbers: int, stamp: int = 0) -> bytes:
     """Objects of these numbers, each of which is its payload."""
     pieces, before = [], -1
     for number in numbers:
-        extensions = written(draft, stamp + number) if draft.timestamps else b""
+        extensions = written(draft, b"", stamp + number) if draft.timestamps else b""
         payload = b"%d" % number
         size = draft.encode_varint(len(payload))
         pieces += [draft.encode_varint(number - before - 1), extensions, size, payload]
@@ -205,15 +205,15 @@ def test_an_object_in_pieces_is_waited_for(split: Split) -> None:
 
 
 def test_what_is_held_back_is_bounded(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merging, "MAX_HELD", 5)
+    monkeypatch.setattr(merging, "MAX_HELD", 10)  # each has a byte that says it has no properties
     split.bring(1, 0, 0, *range(2, 7), fin=False)
     assert split.heard() == [0]
     split.bring(1, 1, 7, 8, fin=False)
     assert split.heard() == [2, 3, 4, 5, 6, 7, 8]
     large = split.draft.encode_varint
     stream = split.bring(2, 0, 0, fin=False)
-    extensions = written(split.draft, 0) if split.draft.timestamps else b""
-    split.say(stream, large(0) + extensions + large(100) + b"too large")
+    extensions = written(split.draft, b"", 0) if split.draft.timestamps else b""
+    split.say(stream, large(0) + extensions + large(100) + b"far too large")
     assert stream in split.peer.stops
     assert split.ends[1] == 1
 

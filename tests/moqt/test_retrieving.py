@@ -18,7 +18,7 @@ from relay.moqt.messages import (
     Subscribe,
     SubscribeOk,
 )
-from relay.moqt.stamps import written
+from relay.moqt.properties import written
 from relay.session import events
 from relay.wire.frame import Layout, encode_frame
 from relay.wire.messages import SubscribeUpdate as Demand
@@ -90,7 +90,7 @@ def written_out(draft: Draft, *payloads: bytes, group: int = GROUP, first: int =
     pieces = []
     for number, payload in enumerate(payloads, first):
         place = Place(group, number, number == first, None)
-        extensions = written(draft, STAMP + number) if draft.timestamps else b""
+        extensions = written(draft, b"", STAMP + number) if draft.timestamps else b""
         pieces += [draft.fetched.head(draft.encode_varint, place, 128, extensions)]
         pieces += [draft.encode_varint(len(payload)), payload]
         if not payload and draft.fetched.has_status:

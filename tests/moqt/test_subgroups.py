@@ -42,19 +42,19 @@ def test_known_heads(draft, text, head):
 
 
 @pytest.mark.parametrize("draft", DRAFTS, ids=lambda draft: draft.name)
-@given(alias=ints, group=ints, priority=st.integers(0, 255))
-def test_what_is_written_is_read(draft, alias, group, priority):
-    wire = draft.subgroup_head(alias, group, priority)
-    head = SubgroupHead(alias, group, 0, priority, draft.timestamps, True, True)
+@given(alias=ints, group=ints, priority=st.integers(0, 255), has_any=st.booleans())
+def test_what_is_written_is_read(draft, alias, group, priority, has_any):
+    wire = draft.subgroup_head(alias, group, priority, has_any)
+    head = SubgroupHead(alias, group, 0, priority, has_any, True, True)
     assert draft.scan_subgroup_head(wire) == (head, len(wire))
 
 
 def test_what_is_written():
-    assert ALL[14].subgroup_head(2, 300, 127).hex() == "1802412c7f"
-    assert ALL[17].subgroup_head(2, 300, 127).hex() == "1902812c7f"
-    assert ALL[18].subgroup_head(2, 300, 127).hex() == "5902812c7f"
+    assert ALL[14].subgroup_head(2, 300, 127, False).hex() == "1802412c7f"
+    assert ALL[17].subgroup_head(2, 300, 127, True).hex() == "1902812c7f"
+    assert ALL[18].subgroup_head(2, 300, 127, True).hex() == "5902812c7f"
     with pytest.raises(ValueError, match="byte"):
-        ALL[14].subgroup_head(2, 300, 256)
+        ALL[14].subgroup_head(2, 300, 256, False)
 
 
 def legal(number: int) -> set[int]:

@@ -15,6 +15,7 @@ from relay.wire import frame as frame_module
 from relay.wire.buffer import MAX_VARINT, encode_varint
 from relay.wire.frame import (
     MAX_STAMP,
+    NO_PROPERTIES,
     Counted,
     Datagram,
     Excerpt,
@@ -83,7 +84,7 @@ def test_parser_does_not_care_for_pieces(
     layout: Layout, frames: list[Frame], sizes: list[int]
 ) -> None:
     wire = write(layout, frames)
-    expected = frames if layout is TIMED else [frame._replace(timestamp=None) for frame in frames]
+    expected = frames if layout.is_timed else [frame._replace(timestamp=None) for frame in frames]
     assert read(layout, wire) == expected
     assert read(layout, *chop(wire, sizes)) == expected
 
@@ -112,7 +113,7 @@ def test_an_excerpt_is_a_group_of_its_own(
     for chunk in chop(write(layout, frames), sizes):
         cut += excerpt.feed(chunk)
     expected = frames[first : None if last is None else last + 1]
-    if layout is Layout.UNTIMED:
+    if not layout.is_timed:
         expected = [frame._replace(timestamp=None) for frame in expected]
     assert read(layout, cut) == expected
     assert excerpt.frames == len(frames)
@@ -283,6 +284,53 @@ def test_other_units(frames: list[Frame], sizes: list[int], units: int, timescal
     assert b"".join(bare.feed(chunk, 5.0) for chunk in chunks) == write(UNTIMED, frames)
 
 
+def fronted(frames: list[Frame], properties: list[bytes]) -> list[Frame]:
+    """The same with properties before each payload."""
+    pairs = zip(frames, properties, strict=True)
+    return [
+        frame._replace(payload=encode_varint(len(front)) + front + frame.payload)
+        for frame, front in pairs
+    ]
+
+
+BARE = {Layout.TIMED_OBJECTS: TIMED, Layout.UNTIMED_OBJECTS: UNTIMED}
+
+
+@modest
+@given(st.sampled_from(list(BARE)), frame_lists, cuts, st.data())
+def test_properties_stand_before_payloads(
+    layout: Layout, frames: list[Frame], sizes: list[int], data: st.DataObject
+) -> None:
+    fronts = [data.draw(st.binary(max_size=70)) for _ in frames]
+    objects, bare = write(layout, fronted(frames, fronts)), BARE[layout]
+    without = Transcoder(layout, bare, 1_000)
+    assert b"".join(without.feed(each, 1.0) for each in chop(objects, sizes)) == write(bare, frames)
+    none = write(layout, [each._replace(payload=NO_PROPERTIES + each.payload) for each in frames])
+    beside = Transcoder(bare, layout, 1_000)
+    assert b"".join(beside.feed(each, 1.0) for each in chop(write(bare, frames), sizes)) == none
+    weight = len(frames), sum(len(each.payload) for each in frames)
+    assert weigh(layout, [objects], len(objects)) == weight
+    untimed = Transcoder(layout, Layout.UNTIMED_OBJECTS, 1_000)
+    kept = b"".join(untimed.feed(each, 1.0) for each in chop(objects, sizes))
+    assert kept == write(Layout.UNTIMED_OBJECTS, fronted(frames, fronts))
+
+
+def test_frames_with_properties_tell_their_time() -> None:
+    frames = fronted([Frame(90, b"a"), Frame(180, b"b")], [b"xy", b""])
+    objects = write(Layout.TIMED_OBJECTS, frames)
+    told = Transcoder(Counted(90, True), TIMED, 1_000).feed(objects, 5.0)
+    assert read(TIMED, told) == [Frame(1_000, b"a"), Frame(2_000, b"b")]
+    came = Transcoder(Layout.UNTIMED_OBJECTS, TIMED, 10)
+    out = [came.feed(b"\x04\x02", 1.0), came.feed(b"xya\x02\x00b", 2.0)]
+    assert read(TIMED, *out) == [Frame(10, b"a"), Frame(20, b"b")]
+
+
+@pytest.mark.parametrize("data", [b"\x00", b"\x01\x40", b"\x02\x02x", b"\x03\x80\x00\x00"])
+def test_properties_end_with_their_frame(data: bytes) -> None:
+    with pytest.raises(DecodeError):
+        Transcoder(Layout.UNTIMED_OBJECTS, UNTIMED, 1).feed(data + b"\x01\x00", 0.0)
+
+
 def test_payload_does_not_wait_for_its_frame() -> None:
     transcoder = Transcoder(UNTIMED, TIMED, 10)
     assert transcoder.feed(b"\x05he", 1.0) == b"\x14\x05he"
@@ -337,7 +385,7 @@ def test_datagram_noise(data: bytes) -> None:
 
 
 @modest
-@given(layouts, frame_lists, cuts, st.data())
+@given(st.sampled_from((TIMED, UNTIMED)), frame_lists, cuts, st.data())
 def test_what_of_a_group_has_gone_is_weighed(
     layout: Layout, frames: list[Frame], sizes: list[int], data: st.DataObject
 ) -> None:

@@ -12,8 +12,8 @@ from relay.errors import DecodeError
 from relay.moqt.objects import NORMAL
 from relay.moqt.varint import Varint
 
-_EXTENSIONS, _ENDS_GROUP, _FIRST, _NO_PRIORITY, _STATUS = 0x01, 0x02, 0x04, 0x08, 0x20
-_ALL = _EXTENSIONS | _ENDS_GROUP | _FIRST | _NO_PRIORITY | _STATUS
+_PROPERTIES, _ENDS_GROUP, _FIRST, _NO_PRIORITY, _STATUS = 0x01, 0x02, 0x04, 0x08, 0x20
+_ALL = _PROPERTIES | _ENDS_GROUP | _FIRST | _NO_PRIORITY | _STATUS
 
 
 class Datagram(NamedTuple):
@@ -24,7 +24,7 @@ class Datagram(NamedTuple):
     number: int
     ends_group: bool
     """No object of the group has a greater number."""
-    extensions: bytes
+    properties: bytes
     status: int
     payload: bytes
 
@@ -48,12 +48,12 @@ def scan_datagram(data: bytes, varint: Varint) -> Datagram | None:
         alias, group = integer(), integer()
         number = 0 if flags & _FIRST else integer()
         at += not flags & _NO_PRIORITY
-        size = integer() if flags & _EXTENSIONS else 0
-        extensions, at = data[at : at + size], at + size
+        size = integer() if flags & _PROPERTIES else 0
+        properties, at = data[at : at + size], at + size
         status = integer() if flags & _STATUS else NORMAL
     except DecodeError:
         return None
     if at > len(data):
         return None
     ends_group = bool(flags & _ENDS_GROUP)
-    return Datagram(alias, group, number, ends_group, extensions, status, data[at:])
+    return Datagram(alias, group, number, ends_group, properties, status, data[at:])

@@ -60,6 +60,9 @@ class Draft:
     heads: Heads = field(repr=False)
     """How streams of objects begin."""
     codecs: Codecs = field(repr=False, compare=False)
+    property_steps: bool = True
+    """Numbers of an object's properties ascend, and each is written as the difference to the one
+    before."""
     ok_forwards: bool = False
     """A `RequestOk` for a `Publish` has the track sent from then on, whatever that said; elsewhere
     one that is held back waits for a `SubscribeUpdate`."""
@@ -120,10 +123,11 @@ class Draft:
         """What a stream begins with on which comes what was fetched."""
         return FETCHED + self.varint.encode(request)
 
-    def subgroup_head(self, alias: int, group: int, priority: int) -> bytes:
-        """What a stream that we open begins with: subgroup 0, which ends its group, objects with
-        extensions where they have timestamps; ``priority`` is 0 to 255, the lower is sent first."""
-        return self.heads.encode(alias, group, priority, self.timestamps)
+    def subgroup_head(self, alias: int, group: int, priority: int, has_properties: bool) -> bytes:
+        """What a stream that we open begins with: subgroup 0, which ends its group; each object
+        says its properties where it ``has_properties``; ``priority`` is 0 to 255, the lower is sent
+        first."""
+        return self.heads.encode(alias, group, priority, has_properties)
 
     def scan_subgroup_head(self, data: bytes | bytearray) -> tuple[SubgroupHead, int] | None:
         """What a stream of objects begins with and the position after it, ``None`` while it is
@@ -188,6 +192,7 @@ DRAFT_16 = _earlier(
 DRAFT_15 = _earlier(
     DRAFT_16,
     namespace_streams=False,
+    property_steps=False,
     fetched=Fetched(counts_groups=False, has_status=True, joins_paused=True, says_unknown=False),
 )
 

@@ -13,7 +13,7 @@ from relay.errors import DecodeError
 from relay.moqt.varint import Encode, Scan
 from relay.wire.buffer import MAX_VARINT
 
-_GROUP, _NUMBER, _PRIORITY, _EXTENSIONS = 0x08, 0x04, 0x10, 0x20
+_GROUP, _NUMBER, _PRIORITY, _PROPERTIES = 0x08, 0x04, 0x10, 0x20
 _SUBGROUP = b"\x00"
 _END_OF_NONE, _END_OF_UNKNOWN = 0x8C, 0x10C
 _END_OF_LATE = 0x20C
@@ -33,13 +33,13 @@ class Place(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What stands before an object's extensions, or of some that do not come."""
+    """What stands before an object's properties, or of some that do not come."""
 
     group: int | None
     """As written; ``None`` where it is that of the one before."""
     number: int | None
     """The same; ``None`` where it is the next."""
-    has_extensions: bool
+    has_properties: bool
     next: int
     """Where it ends."""
     is_gap: bool = False
@@ -71,19 +71,19 @@ class Fetched(NamedTuple):
     """There is a word for objects of which nobody knows whether they exist (draft-16, 10.4.4.2);
     elsewhere they are left out like those that do not."""
 
-    def head(self, encode: Encode, place: Place, priority: int, extensions: bytes) -> bytes:
-        """What stands before the size of an object's payload; ``extensions`` have their length
+    def head(self, encode: Encode, place: Place, priority: int, properties: bytes) -> bytes:
+        """What stands before the size of an object's payload; ``properties`` have their length
         before them, or are none."""
         said = bytes((priority,))
         if not self.has_flags:
             numbers = encode(place.group) + _SUBGROUP + encode(place.number)
-            return numbers + said + (extensions or b"\x00")
-        flags = _EXTENSIONS if extensions else 0
+            return numbers + said + (properties or b"\x00")
+        flags = _PROPERTIES if properties else 0
         if not place.begins:
-            return encode(flags) + extensions
+            return encode(flags) + properties
         # Unknown ones before it have no priority that it could share.
         numbers = self._group(encode, place.group, place.before) + encode(place.number)
-        return encode(flags | _GROUP | _NUMBER | _PRIORITY) + numbers + said + extensions
+        return encode(flags | _GROUP | _NUMBER | _PRIORITY) + numbers + said + properties
 
     def unknown(self, encode: Encode, group: int, end: int, before: int | None) -> bytes:
         """What says that nobody knows of the objects after those of the group ``before``, or from
@@ -94,7 +94,7 @@ class Fetched(NamedTuple):
     def scan(self, scan: Scan, data: bytes, at: int) -> Head | None:
         """The head at ``at``, ``None`` while it is incomplete. Raises `DecodeError` for flags that
         mean nothing."""
-        flags = _GROUP | _NUMBER | _PRIORITY | _EXTENSIONS | _SAYS_SUBGROUP
+        flags = _GROUP | _NUMBER | _PRIORITY | _PROPERTIES | _SAYS_SUBGROUP
         if self.has_flags:
             found = scan(data, at)
             if found is None:
@@ -117,8 +117,8 @@ class Fetched(NamedTuple):
         at += not is_gap and bool(flags & _PRIORITY)
         if at > len(data):
             return None
-        has_extensions = not is_gap and bool(flags & _EXTENSIONS)
-        return Head(said[0], said[2], has_extensions, at, is_gap, is_unknown)
+        has_properties = not is_gap and bool(flags & _PROPERTIES)
+        return Head(said[0], said[2], has_properties, at, is_gap, is_unknown)
 
     def _group(self, encode: Encode, group: int, before: int | None) -> bytes:
         is_distance = before is not None and self.counts_groups

@@ -23,7 +23,9 @@ from relay.moqt.objects import (
     Inward,
     Object,
     Outward,
+    properties_in,
 )
+from relay.moqt.properties import kept
 from relay.moqt.spans import Span
 from relay.moqt.stamps import Stamps
 from relay.session.transport import Transport
@@ -94,6 +96,28 @@ class _Arrival:
         """The fetch whose objects it brings."""
 
 
+class _Departure(Outward):
+    """A stream of ours."""
+
+    __slots__ = ("_alias", "_group", "_is_headless")
+
+    def __init__(self, draft: Draft, alias: int, group: int) -> None:
+        super().__init__(draft)
+        self._alias = alias
+        self._group = group
+        self._is_headless = True
+
+    def pass_on(self, frames: bytes, fin: bool) -> bytes:
+        """The next objects. What the stream begins with comes once it is known whether these have
+        properties."""
+        objects = self.feed(frames)
+        if self._is_headless and (self.has_begun or self.has_properties or fin):
+            self._is_headless = False
+            draft, has_any = self._draft, self.has_properties
+            objects = draft.subgroup_head(self._alias, self._group, PRIORITY, has_any) + objects
+        return objects
+
+
 class Groups:
     """Those of one session."""
 
@@ -116,7 +140,7 @@ class Groups:
         self._up_reset = up_reset
         self._now = now
         self._arrivals: dict[int, _Arrival] = {}
-        self._departures: dict[int, Outward] = {}
+        self._departures: dict[int, _Departure] = {}
         """Streams of ours."""
         self._aliases: dict[int, tuple[int, Stamps | None]] = {}
         """Subscriptions by their tracks' aliases, and how their timestamps are read."""
@@ -164,7 +188,7 @@ class Groups:
 
     def stamps(self, timescale: int) -> Stamps | None:
         """How timestamps are read that count so many a second; ``None`` in drafts without any."""
-        return Stamps(self._draft, timescale, self._now) if self._draft.timestamps else None
+        return Stamps(timescale, self._now) if self._draft.timestamps else None
 
     def ended(self, alias: int) -> None:
         """No group of its track begins any more."""
@@ -227,8 +251,10 @@ class Groups:
         if merge is None:
             return
         if found.status == NORMAL:
-            stamp = stamps.read(found.extensions) if stamps is not None else 0
-            merge.put_loose(Object(found.number, stamp, found.payload))
+            properties = properties_in(self._draft, found.properties)
+            stamp = stamps.read(properties) if stamps is not None else 0
+            front = kept(self._draft, properties)
+            merge.put_loose(Object(found.number, stamp, front + found.payload))
         if found.ends_group:
             merge.end = found.number + 1
         elif found.status in (END_OF_GROUP, END_OF_TRACK):
@@ -333,7 +359,7 @@ class Groups:
         if arrival.merge is not None and arrival.is_first:
             arrival.merge.is_first = True
         kind = Inward if arrival.merge is None else Collected
-        arrival.inward = kind(self._draft, head.has_extensions, stamps)
+        arrival.inward = kind(self._draft, head.has_properties, stamps)
         return data[at:]
 
     def _retrieve(self, stream: int, arrival: _Arrival, data: bytes, fin: bool) -> None:
@@ -385,9 +411,8 @@ class Groups:
         if (look := self.looks.get(alias)) is not None:
             frames = weigh(self._dialect.layout, (found[1],), len(found[1]))[0]
             return look(group.sequence, frames)
-        outward = Outward(self._draft)
-        begun = self._draft.subgroup_head(alias, group.sequence, PRIORITY)
-        stream = self._below.open_uni(begun + outward.feed(found[1]), fin)
+        outward = _Departure(self._draft, alias, group.sequence)
+        stream = self._below.open_uni(outward.pass_on(found[1], fin), fin)
         if stream is not None:
             self.begun[alias] += 1
             self.first.setdefault(alias, group.sequence)
@@ -406,7 +431,7 @@ class Groups:
         if outward is not None:
             if fin:
                 del self._departures[stream]
-            self._below.send(stream, outward.feed(data), fin)
+            self._below.send(stream, outward.pass_on(data, fin), fin)
         if fin and (leaving := self._leaving.pop(stream, None)) is not None:
             leaving[0].left(leaving[1])
 

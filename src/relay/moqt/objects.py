@@ -1,8 +1,9 @@
 """Objects of moq-transport and frames of moq-lite: the bytes of one group, either way.
 
 What comes in pieces leaves in pieces: nothing is kept but the head of an object that is not
-complete, of which an object's extensions may be part. A frame is an object, its number is its
-place. This module must not know who asked for the group.
+complete, of which an object's properties may be part. A frame is an object, its number is its
+place, and its properties stand before its payload. This module must not know who asked for the
+group.
 """
 
 from __future__ import annotations
@@ -13,12 +14,10 @@ from typing import NamedTuple
 from relay.errors import DecodeError
 from relay.moqt.drafts import Draft
 from relay.moqt.fetched import Place
-from relay.moqt.stamps import Stamps, written
+from relay.moqt.properties import MAX_PROPERTIES, Property, kept, read, scan_kept, written
+from relay.moqt.stamps import Stamps
 from relay.wire.buffer import MAX_VARINT, encode_varint, scan_varint
-from relay.wire.frame import encode_timed
-
-MAX_EXTENSIONS = 1_024
-"""Bytes of an object's extensions in which a timestamp is looked for. More are skipped."""
+from relay.wire.frame import NO_PROPERTIES, encode_timed
 
 NORMAL, END_OF_GROUP, END_OF_TRACK = 0, 3, 4
 """Status of an object that is there, and of one behind the last of its group or of the track
@@ -27,6 +26,14 @@ NORMAL, END_OF_GROUP, END_OF_TRACK = 0, 3, 4
 _FIRST = b"\x00"
 """The number of an object that follows the one before, and of a first one that is number 0
 (10.4.2)."""
+
+
+def properties_in(draft: Draft, data: bytes) -> list[Property]:
+    """Those of an object; what makes no sense is passed over."""
+    try:
+        return read(draft, data)
+    except DecodeError:
+        return []
 
 
 class _Passage:
@@ -76,7 +83,8 @@ class Inward(_Passage):
 
     __slots__ = (
         "_before",
-        "_has_extensions",
+        "_front",
+        "_has_properties",
         "_has_status",
         "_is_sized",
         "_stamp",
@@ -88,15 +96,17 @@ class Inward(_Passage):
         "number",
     )
 
-    def __init__(self, draft: Draft, has_extensions: bool, stamps: Stamps | None) -> None:
+    def __init__(self, draft: Draft, has_properties: bool, stamps: Stamps | None) -> None:
         """With ``stamps`` the frames have timestamps."""
         super().__init__(draft)
-        self._has_extensions = has_extensions
+        self._has_properties = has_properties
         self._has_status = True
         """Whether an object without payload says what it is."""
         self._stamps = stamps
         self._stamp = self._before = 0
         """The timestamp of the object at hand, and that of the frame before it."""
+        self._front = NO_PROPERTIES
+        """What stands before the payload of the object at hand."""
         self._is_sized = False
         """Whether the size of the payload comes next."""
         self.begins: int | None = None
@@ -119,29 +129,29 @@ class Inward(_Passage):
         return self._size(data, at, out) if self._is_sized else self._number(data, at)
 
     def _number(self, data: bytes, at: int) -> int | None:
-        """The head of an object up to its extensions, or with them where they are of use; answers
-        where that ends, ``None`` while it is incomplete."""
+        """The head of an object with its properties, or up to them where these are too many;
+        answers where that ends, ``None`` while it is incomplete."""
         delta = self._draft.scan_varint(data, at)
         if delta is None:
             return None
-        return self._numbered(data, delta[1], self.number + delta[0] + 1, self._has_extensions)
+        return self._numbered(data, delta[1], self.number + delta[0] + 1, self._has_properties)
 
-    def _numbered(self, data: bytes, at: int, number: int, has_extensions: bool) -> int | None:
+    def _numbered(self, data: bytes, at: int, number: int, has_properties: bool) -> int | None:
         """The rest of the head of an object whose number is known."""
-        scan = self._draft.scan_varint
         size = 0
-        if has_extensions:
-            found = scan(data, at)
+        if has_properties:
+            found = self._draft.scan_varint(data, at)
             if found is None:
                 return None
             size, at = found
+        properties: list[Property] = []
+        if size and size <= MAX_PROPERTIES:
+            if at + size > len(data):
+                return None
+            properties, at, size = properties_in(self._draft, data[at : at + size]), at + size, 0
+        self._front = kept(self._draft, properties) if properties else NO_PROPERTIES
         if self._stamps is not None:
-            extensions = b""
-            if size <= MAX_EXTENSIONS:
-                if at + size > len(data):
-                    return None
-                extensions, at, size = data[at : at + size], at + size, 0
-            self._stamp = self._stamps.read(extensions)
+            self._stamp = self._stamps.read(properties)
         self.number = number
         if self.begins is None:
             self.begins = number
@@ -163,7 +173,8 @@ class Inward(_Passage):
             status, at = found
         if status == NORMAL:
             # One larger than moq-lite can say is more than any session takes.
-            frames.append(self._frame_head(min(size[0], MAX_VARINT)))
+            front = self._front
+            frames += self._frame_head(min(size[0] + len(front), MAX_VARINT)), front
             self.count += 1
         elif status in (END_OF_GROUP, END_OF_TRACK):
             self.end = self.number
@@ -216,7 +227,7 @@ class FetchedInward(Inward):
         if head.is_gap:
             self.number = number
         else:
-            end = self._numbered(data, head.next, number, head.has_extensions)
+            end = self._numbered(data, head.next, number, head.has_properties)
         self._has_begun = self._has_begun or end is not None
         return end
 
@@ -228,6 +239,7 @@ class Object(NamedTuple):
     stamp: int
     """Its timestamp, where there are any."""
     payload: bytes
+    """Behind its properties."""
 
 
 class Collected(Inward):
@@ -235,15 +247,15 @@ class Collected(Inward):
 
     __slots__ = ("_heads", "_payload")
 
-    def __init__(self, draft: Draft, has_extensions: bool, stamps: Stamps | None) -> None:
-        super().__init__(draft, has_extensions, stamps)
+    def __init__(self, draft: Draft, has_properties: bool, stamps: Stamps | None) -> None:
+        super().__init__(draft, has_properties, stamps)
         self._heads: deque[tuple[int, int, int]] = deque()
         """Number, timestamp and size of those that have begun."""
         self._payload = bytearray()
 
     @property
     def kept(self) -> int:
-        """Bytes of payload that are not passed on."""
+        """Bytes of payload, and of properties, that are not passed on."""
         return len(self._payload)
 
     @property
@@ -269,17 +281,22 @@ class Collected(Inward):
 class Outward(_Passage):
     """From frames to objects."""
 
-    __slots__ = ("_has_status", "_stamp")
+    __slots__ = ("_has_status", "_stamp", "has_begun", "has_properties")
 
     def __init__(self, draft: Draft) -> None:
-        """Where the draft has timestamps, so do the frames (`relay.wire.frame.Layout.TIMED`)."""
+        """Where the draft has timestamps, so do the frames (`Layout.TIMED_OBJECTS`)."""
         super().__init__(draft)
         self._stamp = 0
         self._has_status = True
         """Whether an object without payload says that it is one."""
+        self.has_begun = False
+        """Whether the properties of the first object are known."""
+        self.has_properties = draft.timestamps
+        """Whether each says what it has: so all do in drafts with timestamps, else if the first one
+        has any."""
 
     def _begin(self, data: bytes, at: int, out: list[bytes]) -> int | None:
-        draft, extensions = self._draft, b""
+        draft, stamp = self._draft, 0
         if draft.timestamps:
             delta = scan_varint(data, at)
             if delta is None:
@@ -288,18 +305,24 @@ class Outward(_Passage):
         size = scan_varint(data, at)
         if size is None:
             return None
-        if draft.timestamps:
-            self._stamp = stamp
-            extensions = written(draft, stamp)
-        self._left, at = size
-        out += self._object(extensions), draft.encode_varint(self._left)
+        front = scan_kept(data, size[1])
+        if front is None:
+            return None
+        self._stamp = stamp
+        properties = written(draft, front[0], stamp)
+        if not self.has_begun:
+            self.has_begun = True
+            self.has_properties = self.has_properties or bool(properties)
+        at = front[1]
+        self._left = size[0] - (at - size[1])
+        out += self._object(properties), draft.encode_varint(self._left)
         if not self._left and self._has_status:
             out.append(draft.encode_varint(NORMAL))
         return at
 
-    def _object(self, extensions: bytes) -> bytes:
+    def _object(self, properties: bytes) -> bytes:
         """What stands before the size of the next one's payload."""
-        return _FIRST + extensions
+        return _FIRST + (properties or NO_PROPERTIES if self.has_properties else b"")
 
 
 class FetchedOutward(Outward):
@@ -316,7 +339,7 @@ class FetchedOutward(Outward):
         self._place = Place(group, first, True, before)
         self._priority = priority
 
-    def _object(self, extensions: bytes) -> bytes:
+    def _object(self, properties: bytes) -> bytes:
         draft, place = self._draft, self._place
         self._place = Place(place.group, place.number + 1, False, place.before)
-        return draft.fetched.head(draft.encode_varint, place, self._priority, extensions)
+        return draft.fetched.head(draft.encode_varint, place, self._priority, properties)

@@ -15,7 +15,7 @@ DEFAULT_PRIORITY = 128
 """Of a stream that does not say one (draft-16, 11.0.0.3)."""
 
 _SUBGROUPS = 0x10
-_EXTENSIONS, _FIRST_ID, _EXPLICIT_ID, _ENDS_GROUP = 0x01, 0x02, 0x04, 0x08
+_PROPERTIES, _FIRST_ID, _EXPLICIT_ID, _ENDS_GROUP = 0x01, 0x02, 0x04, 0x08
 _NO_PRIORITY, _FROM_START = 0x20, 0x40
 
 
@@ -28,8 +28,8 @@ class SubgroupHead(NamedTuple):
     """``None``: the id of its first object."""
     priority: int
     """The lower is sent first."""
-    has_extensions: bool
-    """Each object has extension headers (properties)."""
+    has_properties: bool
+    """Each object has properties."""
     ends_group: bool
     """With the end of the stream the group has ended too."""
     from_start: bool
@@ -46,13 +46,13 @@ class Heads(NamedTuple):
     marks_start: bool
     """A flag says that a stream has the first object of its subgroup."""
 
-    def encode(self, alias: int, group: int, priority: int, has_extensions: bool = False) -> bytes:
+    def encode(self, alias: int, group: int, priority: int, has_properties: bool = False) -> bytes:
         """Of subgroup 0, from its start to the end of the group.
 
         Raises `ValueError` for a value that cannot be said.
         """
         flags = _SUBGROUPS | _ENDS_GROUP | (_FROM_START if self.marks_start else 0)
-        flags |= _EXTENSIONS if has_extensions else 0
+        flags |= _PROPERTIES if has_properties else 0
         numbers = b"".join(map(self.varint.encode, (flags, alias, group)))
         return numbers + bytes((priority,))
 
@@ -85,14 +85,14 @@ class Heads(NamedTuple):
             group or 0,
             subgroup,
             priority,
-            bool(flags & _EXTENSIONS),
+            bool(flags & _PROPERTIES),
             bool(flags & _ENDS_GROUP),
             not self.marks_start or bool(flags & _FROM_START),
             bool(flags & (_EXPLICIT_ID | _FIRST_ID)),
         ), pos
 
     def _check(self, flags: int) -> None:
-        allowed = _SUBGROUPS | _EXTENSIONS | _FIRST_ID | _EXPLICIT_ID | _ENDS_GROUP
+        allowed = _SUBGROUPS | _PROPERTIES | _FIRST_ID | _EXPLICIT_ID | _ENDS_GROUP
         if self.may_omit_priority:
             allowed |= _NO_PRIORITY
         if self.marks_start:

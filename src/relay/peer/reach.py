@@ -11,7 +11,7 @@ from relay.model.group import Group
 from relay.model.track import Track
 from relay.session import events
 from relay.wire.buffer import scan_varint
-from relay.wire.frame import Counted, Layout
+from relay.wire.frame import Counted, Encoding
 
 _WIDEST = 8
 """Bytes of the widest varint."""
@@ -55,7 +55,8 @@ def _begins_at(group: Group, timescale: int) -> float | None:
     """Seconds on the clock of its frames at which a group begins; ``None`` without a frame."""
     if not group.size:
         return None
-    if group.encoding is Layout.UNTIMED:
+    assert isinstance(group.encoding, Encoding)
+    if not group.encoding.is_timed:
         return group.opened_at
     if isinstance(group.encoding, Counted):
         timescale = group.encoding.timescale

@@ -25,7 +25,7 @@ from relay.path import Path
 from relay.peer.awaited import Awaited
 from relay.peer.tally import Tally
 from relay.session import events
-from relay.wire.frame import Counted, Encoding, Layout
+from relay.wire.frame import Counted, Encoding
 from relay.wire.messages import SubscribeUpdate
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Feed:
         if told is None or told.timescale == info.timescale:
             self.track.accept(info, self.source)
         else:
-            self.encoding = Counted(info.timescale)
+            self.encoding = Counted(info.timescale, self.host.session.layout.has_properties)
             self.track.accept(info._replace(timescale=told.timescale))
         if self.wanted:
             self.subscribe()
@@ -161,8 +161,8 @@ class Feed:
         dialect, told = self.host.session.dialect, self.track.info
         if told is None:
             self.track.accept(TrackInfo(timescale=dialect.timescale))
-        elif dialect.layout is Layout.TIMED and told.timescale != dialect.timescale:
-            self.encoding = Counted(dialect.timescale)
+        elif dialect.layout.is_timed and told.timescale != dialect.timescale:
+            self.encoding = Counted(dialect.timescale, dialect.layout.has_properties)
 
     def check(self, now: float) -> None:
         """Give up on a peer that does not say what the track is."""
@@ -294,7 +294,7 @@ class Fetch:
         if event.timescale == self.track.properties.timescale:
             self.encoding, self.track.described_by = self.host.session.layout, self.source
         else:
-            self.encoding = Counted(event.timescale)
+            self.encoding = Counted(event.timescale, self.host.session.layout.has_properties)
         self.ask(self.priority)
 
     def refused(self, code: int) -> None:

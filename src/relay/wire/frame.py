@@ -1,4 +1,4 @@
-"""Group payloads: frames in the two layouts, in whatever pieces they arrive.
+"""Group payloads: frames in any layout, in whatever pieces they arrive.
 
 Payload bytes are never copied into a frame unless a whole frame is asked for (`FrameParser`);
 scanning and transcoding only look at the headers. Timestamps are counted in the track's own units
@@ -20,6 +20,9 @@ MAX_STAMP = (1 << 61) - 1
 MAX_HEADER = 16
 """Bytes of a frame before its payload, at most."""
 
+NO_PROPERTIES = b"\x00"
+"""What stands before a payload where a layout has properties, and the frame none."""
+
 MAX_WEIGHED = 1 << 18
 """Frames of one group that are counted. The smallest have two bytes, and counting them takes a
 third of a microsecond each."""
@@ -28,17 +31,37 @@ third of a microsecond each."""
 class Layout(Enum):
     """How frames are written within a group (moq-lite, "FRAME")."""
 
-    TIMED = "timed"
+    TIMED = "timed", True, False
     """Zigzag difference to the timestamp before | size | payload."""
-    UNTIMED = "untimed"
+    UNTIMED = "untimed", False, False
     """Size | payload."""
+    TIMED_OBJECTS = "timed objects", True, True
+    """As `TIMED`, of what other protocols have beside a payload: before each stand its properties,
+    as bytes behind their number. The size is that of both. Of no version of moq-lite."""
+    UNTIMED_OBJECTS = "untimed objects", False, True
+    """The same as `UNTIMED`."""
+
+    is_timed: bool
+    has_properties: bool
+
+    def __new__(cls, label: str, is_timed: bool, has_properties: bool) -> Layout:
+        layout = object.__new__(cls)
+        layout._value_ = label
+        layout.is_timed, layout.has_properties = is_timed, has_properties
+        return layout
 
 
 class Counted(NamedTuple):
-    """The same as `Layout.TIMED`, with timestamps that count other units than the track's."""
+    """The same as a timed layout, with timestamps that count other units than the track's."""
 
     timescale: int
     """Units per second."""
+    has_properties: bool = False
+
+    @property
+    def is_timed(self) -> bool:
+        """It has timestamps."""
+        return True
 
     def told(self, timestamp: int, timescale: int) -> int:
         """The same time in units of which there are ``timescale`` a second."""
@@ -86,7 +109,7 @@ class _Cutter:
     __slots__ = ("_head", "_max_frame", "_timed", "left", "timestamp")
 
     def __init__(self, layout: Encoding, max_frame: int) -> None:
-        self._timed = layout is not Layout.UNTIMED
+        self._timed = layout.is_timed
         self._max_frame = max_frame
         self._head = b""
         self.left = 0
@@ -187,7 +210,7 @@ def are_whole(layout: Layout, data: bytes, max_frame: int) -> bool:
 
     The same as feeding it all of them, without a scanner: most such groups are one small frame.
     """
-    pos, timestamp, is_timed = 0, 0, layout is Layout.TIMED
+    pos, timestamp, is_timed = 0, 0, layout.is_timed
     total = len(data)
     if not total:
         return False
@@ -209,11 +232,22 @@ class Transcoder:
     """Rewrites the headers of a group for another layout; payloads pass as they come.
 
     Timestamps that count other units become such of ``timescale`` a second. Frames that never had
-    a time get that of their arrival, never smaller than the one before. Frame sizes are not limited
-    here (`FrameScanner` does that).
+    a time get that of their arrival, never smaller than the one before. Properties are left out
+    where the layout has none; there are none of frames that never had any. Frame sizes are not
+    limited here (`FrameScanner` does that).
     """
 
-    __slots__ = ("_born", "_cutter", "_passive", "_previous", "_source", "_target", "_timescale")
+    __slots__ = (
+        "_born",
+        "_cutter",
+        "_front",
+        "_passive",
+        "_previous",
+        "_size",
+        "_source",
+        "_target",
+        "_timescale",
+    )
 
     def __init__(self, source: Encoding, target: Layout, timescale: int) -> None:
         self._cutter = _Cutter(source, MAX_VARINT)
@@ -223,6 +257,9 @@ class Transcoder:
         self._timescale = timescale
         self._previous = 0
         self._born = 0.0
+        self._size = 0
+        self._front: bytes | None = None
+        """What has come of the properties of the frame at hand, while they are left out."""
 
     def feed(self, data: bytes, at: float) -> bytes:
         """The next chunk in the target layout; ``at`` is its arrival in seconds.
@@ -231,21 +268,49 @@ class Transcoder:
         """
         if self._passive:
             return data
-        born = self._born if self._cutter.in_header else at
+        born = self._born if self._cutter.in_header or self._front is not None else at
+        leaves_out = self._source.has_properties and not self._target.has_properties
+        has_none = self._target.has_properties and not self._source.has_properties
         pieces: list[bytes] = []
         for span in self._cutter.cut(data):
             if span.opens:
-                pieces.append(self._header(span.size, born))
-                born = at
-            pieces.append(data[span.start : span.stop])
+                if leaves_out:
+                    self._front, self._size = b"", span.size
+                elif has_none:
+                    pieces += self._header(span.size + 1, born), NO_PROPERTIES
+                else:
+                    pieces.append(self._header(span.size, born))
+            piece = data[span.start : span.stop]
+            if self._front is not None:
+                found = self._past_front(self._front + piece, span.closes)
+                if found is None:
+                    continue
+                pieces.append(self._header(self._size - found[0], born))
+                piece = found[1]
+            born = at
+            pieces.append(piece)
         self._born = born
         return b"".join(pieces)
 
+    def _past_front(self, data: bytes, is_all: bool) -> tuple[int, bytes] | None:
+        """How many bytes the properties take that a frame begins with, and what follows them;
+        ``None`` while they are incomplete."""
+        stop = front_size(data)
+        if stop is not None and stop <= len(data):
+            self._front = None
+            return stop, data[stop:]
+        if is_all:
+            raise DecodeError("properties of an object that are longer than it is")
+        self._front = data
+        return None
+
     def _header(self, size: int, born: float) -> bytes:
-        if self._target is Layout.UNTIMED:
+        if not self._target.is_timed:
             return encode_varint(size)
         if isinstance(self._source, Counted):
             stamp = self._source.told(self._cutter.timestamp, self._timescale)
+        elif self._source.is_timed:
+            stamp = self._cutter.timestamp
         else:
             stamp = min(max(self._previous, int(born * self._timescale)), MAX_STAMP)
         header = encode_timed(stamp - self._previous, size)
@@ -300,7 +365,7 @@ class Excerpt:
         return b"".join(pieces)
 
     def _header(self, size: int) -> bytes:
-        if self._layout is Layout.UNTIMED:
+        if not self._layout.is_timed:
             return encode_varint(size)
         # Without those before it the first frame may be further from 0 than a difference can say:
         # its time is told as far as that, and the next ones catch up.
@@ -310,13 +375,14 @@ class Excerpt:
 
 
 class FrameParser:
-    """Collects whole frames, for those who want to look inside."""
+    """Collects whole frames, for those who want to look inside; where the layout has properties
+    they stand before the payload."""
 
-    __slots__ = ("_cutter", "_payload", "_timed")
+    __slots__ = ("_cutter", "_layout", "_payload")
 
     def __init__(self, layout: Layout, max_frame: int) -> None:
         self._cutter = _Cutter(layout, max_frame)
-        self._timed = layout is Layout.TIMED
+        self._layout = layout
         self._payload = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -328,7 +394,7 @@ class FrameParser:
         for span in self._cutter.cut(data):
             self._payload += data[span.start : span.stop]
             if span.closes:
-                timestamp = self._cutter.timestamp if self._timed else None
+                timestamp = self._cutter.timestamp if self._layout.is_timed else None
                 yield Frame(timestamp, bytes(self._payload))
                 self._payload.clear()
 
@@ -336,9 +402,10 @@ class FrameParser:
 def encode_frame(layout: Layout, payload: bytes, timestamp: int | None, previous: int = 0) -> bytes:
     """One frame; ``previous`` is the timestamp of the frame before it in the group.
 
-    Raises `ValueError` when a timed frame has no timestamp or one that is too far from the last.
+    Where the layout has properties they stand before the payload. Raises `ValueError` when a timed
+    frame has no timestamp or one that is too far from the last.
     """
-    if layout is Layout.UNTIMED:
+    if not layout.is_timed:
         return encode_varint(len(payload)) + payload
     if timestamp is None or timestamp < 0:
         raise ValueError(f"a timed frame with timestamp {timestamp}")
@@ -348,6 +415,13 @@ def encode_frame(layout: Layout, payload: bytes, timestamp: int | None, previous
 def encode_timed(delta: int, size: int) -> bytes:
     zigzag = delta << 1 if delta >= 0 else (-delta << 1) - 1
     return encode_varint(zigzag) + encode_varint(size)
+
+
+def front_size(data: bytes) -> int | None:
+    """Bytes of the properties that a frame begins with where its layout has them, their number
+    included; ``None`` while that is incomplete."""
+    found = scan_varint(data)
+    return None if found is None else sum(found)
 
 
 def encode_datagram(subscription: int, sequence: int, timestamp: int, payload: bytes) -> bytes:
@@ -364,7 +438,8 @@ def decode_datagram(data: bytes) -> Datagram:
 def weigh(layout: Encoding, chunks: Iterable[bytes], size: int) -> tuple[int, int]:
     """Whole frames, and bytes of payload, within the first ``size`` bytes of a group.
 
-    It ends where the bytes make no sense. Chunks within one frame cost next to nothing. Beyond
+    It ends where the bytes make no sense. Properties are no payload, as far as they stand in one
+    chunk. Chunks within one frame cost next to nothing. Beyond
     `MAX_WEIGHED` frames the rest is taken for the payload of one.
     """
     cutter = _Cutter(layout, MAX_VARINT)
@@ -381,6 +456,9 @@ def weigh(layout: Encoding, chunks: Iterable[bytes], size: int) -> tuple[int, in
                 continue
             for span in cutter.cut(piece):
                 payload += span.stop - span.start
+                if span.opens and layout.has_properties:
+                    front = front_size(piece[span.start : span.start + MAX_HEADER])
+                    payload -= min(front or 0, span.stop - span.start)
                 frames += span.closes
                 if frames >= MAX_WEIGHED:
                     rest = size + len(piece) - span.stop

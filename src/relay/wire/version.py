@@ -201,6 +201,7 @@ _UNTIMED = replace(
     excludes_hop=False,
     setup_stream=True,
     fetch=True,
+    layout=Layout.UNTIMED_OBJECTS,
     bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.FETCH, Bidi.GOAWAY}),
     typed_replies=(SubscribeOk, SubscribeDrop, SubscribeEnd, SubscribeLatest),
     tells_latest=True,
@@ -217,7 +218,7 @@ _UNTIMED = replace(
 
 _TIMED = replace(
     _UNTIMED,
-    layout=Layout.TIMED,
+    layout=Layout.TIMED_OBJECTS,
     timescale=1_000_000,
     bidi=_UNTIMED.bidi | {Bidi.TRACK},
     codecs=Codecs(
