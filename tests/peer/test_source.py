@@ -569,6 +569,43 @@ def test_of_another_process_the_properties_come_before_the_groups(
     assert watch.frames(0) == [(5_000_000, b"x")]
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("layout", [Layout.TIMED_OBJECTS, Layout.UNTIMED_OBJECTS])
+def test_another_process_gets_properties_of_objects_and_nobody_else(
+    world: Any, layout: Layout, at_once: bool
+) -> None:
+    near, source = world.connect(LITE_NEAR.identifier), Unasked()
+    near.host.via = near.guest.via = NEAR
+    near.host.watching.is_near = True
+    world.house.origin.announce(Path("a"), source, (7,), world.now)
+    world.run()
+    beside = world.connect("moq-lite-06").watch("a", "t")
+    near.watch("a", "t")
+    (track,) = source.opened
+    track.accept(TrackInfo(timescale=1_000))
+    objects = [b"\x02\x0d\x00key", b"\x00delta"]
+    data, before = b"", 0
+    for payload in objects:
+        data += encode_frame(layout, payload, 7_000, before)
+        before = 7_000
+    if at_once:
+        track.add_group(3, layout, data, world.now)
+    else:
+        group = track.open_group(3, layout, world.now)
+        assert group is not None
+        world.run()
+        for byte in data:
+            group.write(bytes((byte,)), world.now)
+            world.run()
+        group.finish(world.now)
+    world.run()
+    (came,) = near.origin.find(Path("a")).track("t").groups.values()
+    assert came.encoding is Layout.TIMED_OBJECTS
+    parsed = FrameParser(Layout.TIMED_OBJECTS, 1_000).feed(b"".join(came.chunks))
+    assert [each.payload for each in parsed] == objects
+    assert [payload for _, payload in beside.frames(3)] == [b"key", b"delta"]
+
+
 def test_another_process_that_only_asks_what_a_track_is_is_told(world: Any) -> None:
     near, source = world.connect(LITE_NEAR.identifier), Unasked()
     near.host.via = near.guest.via = NEAR

@@ -14,6 +14,7 @@ from relay.wire.messages import (
     Bidi,
     Fetch,
     Goaway,
+    Group,
     Probe,
     Subscribe,
     SubscribeOk,
@@ -69,6 +70,15 @@ def test_processes_of_one_relay_speak_the_newest_version_and_say_when_a_publishe
     for dialect, said in ((LITE_NEAR, message), (LITE_06, message._replace(since=0))):
         body = dialect.codecs[AnnounceStart].encode(message)
         assert dialect.codecs[AnnounceStart].decode(body) == said
+
+
+def test_processes_of_one_relay_say_of_a_group_that_its_frames_have_properties() -> None:
+    message = Group(1, 2, 0, True)
+    body = LITE_NEAR.codecs[Group].encode(message)
+    assert LITE_NEAR.codecs[Group].decode(body) == message
+    for dialect in (*DIALECTS, *TRANSPORT.values()):
+        with pytest.raises(ValueError, match="has_properties"):
+            dialect.encode(message)
 
 
 def test_what_only_the_interpreter_says_is_in_no_version() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.errors import Cancelled, RelayError
-from relay.model.group import Group
+from relay.model.group import Encoding, Group
 
 if TYPE_CHECKING:
     from relay.peer.source import Feed
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 class Awaited:
     """Stands for the group among those that arrive, until it is opened."""
 
-    __slots__ = ("_feed", "_sequence", "_stream")
+    __slots__ = ("_encoding", "_feed", "_sequence", "_stream")
 
-    def __init__(self, feed: Feed, stream: int, sequence: int) -> None:
+    def __init__(self, feed: Feed, stream: int, sequence: int, encoding: Encoding) -> None:
+        """``encoding`` is how it will be written."""
         self._feed = feed
         self._stream = stream
         self._sequence = sequence
+        self._encoding = encoding
 
     def write(self, chunk: bytes, now: float) -> bool:
         """The first bytes; False when nobody wants the group."""
@@ -57,4 +59,4 @@ class Awaited:
     def _opened(self, now: float) -> Group | None:
         feed = self._feed
         feed.groups.pop(self._stream, None)  # the track is not to open it once more
-        return feed.track.open_group(self._sequence, feed.encoding, now, feed.source)
+        return feed.track.open_group(self._sequence, self._encoding, now, feed.source)

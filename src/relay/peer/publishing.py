@@ -111,7 +111,7 @@ class Publishing:
         if (feed := self.feeds.get(event.id)) is None:
             return
         if self.guest.tab.account.may_receive(self.clock()):
-            feed.group_opened(event.stream, event.sequence)
+            feed.group_opened(event.stream, event.sequence, event.has_properties)
         else:
             self.session.stop(event.stream, OverQuota.code)
 
@@ -131,7 +131,7 @@ class Publishing:
             return
         # What is there already is not taken, and costs nobody anything.
         if event.sequence in feed.track.groups or account.receive(len(event.data), now):
-            feed.group_arrived(event.sequence, event.data, now)
+            feed.group_arrived(event.sequence, event.data, now, event.has_properties)
 
     def group_received(self, event: events.GroupReceived) -> None:
         """The hot way in: a piece of a group goes to everybody who watches it."""

@@ -25,7 +25,7 @@ from relay.path import Path
 from relay.peer.awaited import Awaited
 from relay.peer.tally import Tally
 from relay.session import events
-from relay.wire.frame import Counted, Encoding
+from relay.wire.frame import Counted, Encoding, Layout
 from relay.wire.messages import SubscribeUpdate
 
 if TYPE_CHECKING:
@@ -179,26 +179,39 @@ class Feed:
         self.source.forget(self)
         self.track.fail(error, self.source)
 
-    def group_opened(self, stream: int, sequence: int) -> None:
+    def group_opened(self, stream: int, sequence: int, has_properties: bool = False) -> None:
         """A group starts arriving."""
         self.accepted()
         self._tally.add(sequence)
-        self.hold(stream, awaited := Awaited(self, stream, sequence))
+        awaited = Awaited(self, stream, sequence, self._written(has_properties))
+        self.hold(stream, awaited)
         self.track.foretell(awaited.settle)
         if sequence in self.track.groups:  # what is there already is to cost nobody anything
             awaited.settle()
+
+    def _written(self, has_properties: bool) -> Encoding:
+        """How a group is written that comes from another process of this relay, maybe as that has
+        it from a peer whose objects have properties."""
+        if not has_properties:
+            return self.encoding
+        if isinstance(self.encoding, Counted):
+            return self.encoding._replace(has_properties=True)
+        return Layout.TIMED_OBJECTS
 
     def hold(self, stream: int, group: Group | Awaited) -> None:
         """What comes on a stream is of this group."""
         self.groups[stream] = group
         self.host.arrivals[stream] = (group, self)
 
-    def group_arrived(self, sequence: int, data: bytes, now: float) -> None:
+    def group_arrived(
+        self, sequence: int, data: bytes, now: float, has_properties: bool = False
+    ) -> None:
         """A group came at once."""
         self._tally.add(sequence)
         if self.track.info is None:
             self.accepted()
-        self.track.add_group(sequence, self.encoding, data, now, self.source)
+        encoding = self._written(has_properties) if has_properties else self.encoding
+        self.track.add_group(sequence, encoding, data, now, self.source)
         self.wait_on(now)
 
     def datagram(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:

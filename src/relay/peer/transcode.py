@@ -20,6 +20,12 @@ def transcode(source: Any, target: Any, info: TrackInfo) -> Callable[[bytes, flo
     return Transcoder(source, target, info.timescale).feed
 
 
+def near_layout(group: Group) -> Layout:
+    """How a group goes to another process of this relay: with properties where it may have any."""
+    assert isinstance(group.encoding, Encoding)
+    return Layout.TIMED_OBJECTS if group.encoding.has_properties else Layout.TIMED
+
+
 def frames_in(group: Group) -> int:
     """Whole frames that a group has by now. They are counted once, however many ask."""
     assert isinstance(group.encoding, Encoding)

@@ -15,7 +15,7 @@ from relay.model.track import Demand, Track
 from relay.model.track import TrackInfo as ModelInfo
 from relay.path import Path
 from relay.peer.sending import Delivery
-from relay.peer.transcode import frames_in, transcode
+from relay.peer.transcode import frames_in, near_layout, transcode
 from relay.peer.turns import Turns
 from relay.wire.frame import Excerpt
 from relay.wire.messages import TrackInfo
@@ -114,8 +114,9 @@ class Viewing:
         whole = not first and last is None
         self.end = max(self.end, group.sequence + 1)
         self.floor = group.sequence if self.floor is None else min(self.floor, group.sequence)
-        log = group.log(host.session.layout, transcode)
-        if whole and log.finished and host.pass_on(self, group.sequence, log):
+        layout = near_layout(group) if host.is_near else host.session.layout
+        log = group.log(layout, transcode)
+        if whole and log.finished and host.pass_on(self, group.sequence, log, layout):
             return
         info = self.track.info
         place = self.turns.place(group.sequence, group.opened_at)
@@ -124,9 +125,9 @@ class Viewing:
             host.queue,
             log,
             rank,
-            partial(host.open_group, self, group.sequence, first),
+            partial(host.open_group, self, group.sequence, first, layout),
             self.delivered,
-            None if whole else Excerpt(host.session.layout, first, last),
+            None if whole else Excerpt(layout, first, last),
         )
         self.deliveries[delivery] = group.sequence
         delivery.begin()
@@ -198,12 +199,12 @@ class Viewing:
 
 def count(host: Watching, track: Track, delivery: Delivery, is_wanted: bool) -> None:
     """Count a group that is over for one viewer, and as stale what it was too slow for."""
+    if host.is_near:
+        return
     traffic, log, sent = track.broadcast.traffic, delivery.log, delivery.sent
     layout = host.session.layout
     if sent:
-        traffic.add(host.went(traffic).moved, log, layout, sent)
-    if host.guest.is_near:
-        return
+        traffic.add(traffic.went.moved, log, layout, sent)
     if is_wanted and sent < log.size and log.error is None and delivery.excerpt is None:
         went = traffic.weigh(log, layout, sent) if sent else (0, 0)
         whole = traffic.weigh(log, layout, log.size)

@@ -24,7 +24,7 @@ from relay.peer.sending import Delivery, SendQueue
 from relay.peer.viewing import Fetching, Learning, Viewing
 from relay.reserve import INTERNAL
 from relay.session import events
-from relay.wire.frame import Excerpt
+from relay.wire.frame import Excerpt, Layout
 
 if TYPE_CHECKING:
     from relay.peer.guest import Guest
@@ -75,7 +75,9 @@ class Watching:
         """Groups and fetches on their way out, by stream."""
         self.parting: dict[Viewing, None] = {}
         """Subscriptions to complete tracks whose last groups are under way."""
-        self._within = Side() if guest.is_near else None
+        self.is_near = guest.is_near
+        """Whether the peer is another process of this relay."""
+        self._within = Side() if self.is_near else None
         self.hears: dict[type, Callable[[Any], None]] = {
             events.Subscribed: self.subscribed,
             events.SubscribeUpdated: self.subscribe_updated,
@@ -342,29 +344,39 @@ class Watching:
     # -- streams -----------------------------------------------------------------------------
 
     def open_group(
-        self, viewing: Viewing, sequence: int, first_frame: int, delivery: Delivery
+        self,
+        viewing: Viewing,
+        sequence: int,
+        first_frame: int,
+        layout: Layout,
+        delivery: Delivery,
     ) -> int | None:
-        """A stream for a group, if the peer grants one."""
-        stream = self.session.open_group(viewing.id, sequence, viewing.lowest, first_frame)
+        """A stream for a group written that way, if the peer grants one."""
+        is_told = self.is_near and layout.has_properties
+        stream = self.session.open_group(
+            viewing.id, sequence, viewing.lowest, first_frame, has_properties=is_told
+        )
         if stream is not None:
             viewing.newest = stream
             self.departing[stream] = delivery
         return stream
 
-    def pass_on(self, viewing: Viewing, sequence: int, log: Log) -> bool:
+    def pass_on(self, viewing: Viewing, sequence: int, log: Log, layout: Layout) -> bool:
         """Send a whole group at once, where nobody waits before it; answers whether it has left."""
         size = log.size
         if not 0 < size <= MAX_PASSED_ON or not self.queue.may_pass_on(size):
             return False
         chunks = log.chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        stream = self.session.open_group(viewing.id, sequence, viewing.lowest, 0, data)
+        is_told = self.is_near and layout.has_properties
+        stream = self.session.open_group(viewing.id, sequence, viewing.lowest, 0, data, is_told)
         if stream is None:
             return False
         viewing.newest = stream
         self.queue.count_sent(size)
-        traffic = viewing.track.broadcast.traffic
-        traffic.add(self.went(traffic).moved, log, self.session.layout, size)
+        if not self.is_near:
+            traffic = viewing.track.broadcast.traffic
+            traffic.add(traffic.went.moved, log, layout, size)
         return True
 
     def forget_stream(self, delivery: Delivery) -> None:

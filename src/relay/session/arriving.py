@@ -41,7 +41,8 @@ def whole_group(session: LiteSession, data: bytes) -> events.GroupArrived | None
         or not are_whole(session.layout, frames, session.settings.max_frame)
     ):
         return None
-    return events.GroupArrived(head.subscription, head.sequence, frames)
+    id, sequence = head.subscription, head.sequence
+    return events.GroupArrived(id, sequence, frames, None, head.has_properties)
 
 
 class GroupArrival(Flow):
@@ -105,7 +106,8 @@ class GroupArrival(Flow):
         self.head = b""
         self.scanner = FrameScanner(self.session.layout, self.session.settings.max_frame)
         assert self.stream is not None
-        self.session.emit(events.GroupOpened(self.stream, group.subscription, group.sequence))
+        id, sequence = group.subscription, group.sequence
+        self.session.emit(events.GroupOpened(self.stream, id, sequence, group.has_properties))
         if not rest:
             self.unfed = group
         return rest
@@ -116,7 +118,8 @@ class GroupArrival(Flow):
         if fin and are_whole(session.layout, data, session.settings.max_frame):
             self.deaf = True  # no more is to be said of it
             id, sequence = group.subscription, group.sequence
-            session.emit(events.GroupArrived(id, sequence, data, self.stream))
+            whole = events.GroupArrived(id, sequence, data, self.stream, group.has_properties)
+            session.emit(whole)
 
     def ended(self) -> None:
         if self.scanner is None or not self.scanner.complete:

@@ -228,6 +228,8 @@ class GroupOpened(NamedTuple):
     stream: int
     id: int
     sequence: int
+    has_properties: bool = False
+    """Frames are not in the dialect's layout, but in `Layout.TIMED_OBJECTS`."""
 
 
 class GroupArrived(NamedTuple):
@@ -240,6 +242,7 @@ class GroupArrived(NamedTuple):
     """Whole frames in the dialect's layout, one at least."""
     stream: int | None = None
     """Which of those that were opened it is."""
+    has_properties: bool = False
 
 
 class GroupReceived(NamedTuple):

@@ -338,18 +338,20 @@ class LiteSession:
         floor: Callable[[], int | None] = lambda: None,
         first_frame: int = 0,
         whole: bytes = b"",
+        has_properties: bool = False,
     ) -> int | None:
         """A stream for a group of a subscription of the peer's; ``None`` without stream credit.
 
         ``floor`` answers the lowest group the peer should expect, when that is not this one, and is
         asked once for each subscription; ``first_frame`` is the frame that the stream will begin
         with, where the version can say it. ``whole`` is all of a group that is at hand: the stream
-        ends with it.
+        ends with it. Between processes of one relay it may be one that ``has_properties``, written
+        as `Layout.TIMED_OBJECTS`.
         """
         publication = self.publications.get(id)
         if publication is None:
             return None
-        head = _group_head(self.dialect, id, sequence, first_frame) + whole
+        head = _group_head(self.dialect, id, sequence, first_frame, has_properties) + whole
         if publication.started or self.dialect.subscribe_ack == "ok":
             return self.transport.open_uni(head, whole != b"")
         stream = self.transport.open_uni()
@@ -480,5 +482,7 @@ class LiteSession:
 
 
 @lru_cache(MAX_HEADS)
-def _group_head(dialect: Dialect, subscription: int, sequence: int, first_frame: int) -> bytes:
-    return _GROUP + dialect.encode(Group(subscription, sequence, first_frame))
+def _group_head(
+    dialect: Dialect, subscription: int, sequence: int, first_frame: int, has_properties: bool
+) -> bytes:
+    return _GROUP + dialect.encode(Group(subscription, sequence, first_frame, has_properties))

@@ -215,6 +215,8 @@ class Group(NamedTuple):
     sequence: int
     first_frame: int = 0
     """Index of the first frame on the stream (06)."""
+    has_properties: bool = False
+    """The frames are `Layout.TIMED_OBJECTS`; only among the processes of one relay."""
 
 
 class Probe(NamedTuple):

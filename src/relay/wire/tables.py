@@ -166,6 +166,7 @@ _TABLES: Mapping[type[Message], _Table] = {
             _Row("subscription", VARINT),
             _Row("sequence", VARINT),
             _Row("first_frame", VARINT, 6),
+            _Row("has_properties", FLAG, NEAR),
         ),
     ),
     Probe: _Table(3, _LATEST, (_Row("bitrate", VARINT), _Row("rtt", VARINT, 4, lossy=True))),
