@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.errors import DecodeError
 from relay.moqt import properties
 from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.fetched import Place
@@ -237,5 +235,4 @@ def test_what_is_kept_is_what_came(draft: Draft, found: list[Property], noise: b
         gone = left | (TIMES if other.timestamps else set())
         again = [each for each in properties.read(other, out[at:]) if each[0] not in gone]
         assert again == [each for each in found if each[0] not in gone]
-    with suppress(DecodeError):
-        properties.read(draft, noise)
+    assert len(properties.read(draft, noise)) <= len(noise)

@@ -23,9 +23,8 @@ from relay.moqt.objects import (
     Inward,
     Object,
     Outward,
-    properties_in,
 )
-from relay.moqt.properties import kept
+from relay.moqt.properties import kept, read
 from relay.moqt.spans import Span
 from relay.moqt.stamps import Stamps
 from relay.session.transport import Transport
@@ -251,7 +250,7 @@ class Groups:
         if merge is None:
             return
         if found.status == NORMAL:
-            properties = properties_in(self._draft, found.properties)
+            properties = read(self._draft, found.properties)
             stamp = stamps.read(properties) if stamps is not None else 0
             front = kept(self._draft, properties)
             merge.put_loose(Object(found.number, stamp, front + found.payload))

@@ -28,14 +28,6 @@ _FIRST = b"\x00"
 (10.4.2)."""
 
 
-def properties_in(draft: Draft, data: bytes) -> list[Property]:
-    """Those of an object; what makes no sense is passed over."""
-    try:
-        return read(draft, data)
-    except DecodeError:
-        return []
-
-
 class _Passage:
     """The bytes of a group on their way, head by head; what follows a head is passed on as it is,
     or skipped."""
@@ -148,7 +140,7 @@ class Inward(_Passage):
         if size and size <= MAX_PROPERTIES:
             if at + size > len(data):
                 return None
-            properties, at, size = properties_in(self._draft, data[at : at + size]), at + size, 0
+            properties, at, size = read(self._draft, data[at : at + size]), at + size, 0
         self._front = kept(self._draft, properties) if properties else NO_PROPERTIES
         if self._stamps is not None:
             self._stamp = self._stamps.read(properties)

@@ -31,8 +31,11 @@ Property = tuple[int, int | bytes]
 
 
 def read(draft: Draft, data: bytes) -> list[Property]:
-    """The properties of an object. Raises `DecodeError` for what is cut off."""
-    return _read(draft.varint.scan, draft.property_steps, data)
+    """The properties of an object, none where they make no sense."""
+    try:
+        return _read(draft.varint.scan, draft.property_steps, data)
+    except DecodeError:
+        return []
 
 
 def _read(scan: Scan, is_stepped: bool, data: bytes) -> list[Property]:
