@@ -177,7 +177,7 @@ class QuicLink(Link):
 
     def settle(self) -> None:
         idle = 0
-        while idle < 40:
+        while idle < 100:
             idle += 1
             self.time += 0.001
             for index, line in enumerate(self.lines):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.net.ackrate import MOST, PATIENCE, AckRate
-from relay.net.parameters import MIN_ACK_DELAY, number, read
+from relay.net.ackrate import MOST, PATIENCE, AckRate, Asked
+from relay.net.parameters import LEAST_ACK_DELAY, MIN_ACK_DELAY, OURS, number, read
 from relay.wire.buffer import encode_varint, scan_varint
 
 OFFER = encode_varint(0xFF04DE1B) + b"\x02" + encode_varint(1000)
@@ -26,6 +26,21 @@ def numbers(frame: bytes) -> list[int]:
         value, at = scan_varint(frame, at) or (-1, len(frame))
         found.append(value)
     return found
+
+
+def test_we_can_be_asked_as_well() -> None:
+    assert number(read(OURS), MIN_ACK_DELAY) == LEAST_ACK_DELAY
+    asked = Asked(0.001)
+    assert (asked.every, asked.patience, asked.strays) == (2, 0.001, 1)
+    asked.hear(3, 9, 40_000)
+    assert (asked.every, asked.patience, asked.strays) == (10, 0.04, 10)
+    asked.hear(3, 1, 20_000)
+    asked.hear(2, 1, 20_000)
+    assert asked.every == 10
+    asked.hear(4, 1 << 61, 1 << 61)
+    assert (asked.every, asked.patience) == (MOST, PATIENCE)
+    asked.hear(5, 0, 1_000)
+    assert (asked.every, asked.patience) == (1, 0.001)
 
 
 def test_nobody_is_asked_who_does_not_offer_it() -> None:

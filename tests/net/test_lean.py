@@ -10,6 +10,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.crypto import NoCallback
 from aioquic.quic.logger import QuicLogger
 
+from relay.net.ackrate import ACK_FREQUENCY, IMMEDIATE_ACK
 from relay.net.engine import Engine, configure
 from relay.net.frames import RESET_STREAM, RESET_STREAM_AT
 from relay.net.settings import QuicLimits
@@ -28,13 +29,17 @@ def dialled(**more: Any) -> Engine:
 def test_every_frame_has_the_handler_and_the_packets_that_the_library_gives_it() -> None:
     stock = QuicConnection(configuration=QuicConfiguration(is_client=True))
     own: Any = stock._QuicConnection__frame_handlers  # type: ignore[attr-defined]
-    added = RESET_STREAM_AT, (Engine._handle_reset_stream_at_frame, own[RESET_STREAM][1])
-    assert added[0] not in own
-    own |= dict([added])
+    added = {
+        RESET_STREAM_AT: (Engine._handle_reset_stream_at_frame, own[RESET_STREAM][1]),
+        ACK_FREQUENCY: (Engine._handle_ack_frequency_frame, own[RESET_STREAM][1]),
+        IMMEDIATE_ACK: (Engine._handle_immediate_ack_frame, own[RESET_STREAM][1]),
+    }
+    assert not added.keys() & own.keys()
+    own |= added
     first, second = dialled(), dialled()
     for engine in (first, second):
         shared: Any = engine._QuicConnection__frame_handlers  # type: ignore[attr-defined]
-        for kind in range(0x40):
+        for kind in range(0x100):
             if kind in own:
                 handler, epochs = shared[kind]
                 assert (handler.__name__, epochs) == (own[kind][0].__name__, own[kind][1])

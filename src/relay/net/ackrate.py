@@ -1,4 +1,4 @@
-"""Asking a peer for fewer acknowledgements (draft-ietf-quic-ack-frequency).
+"""Asking a peer for fewer acknowledgements, and being asked (draft-ietf-quic-ack-frequency).
 
 A relay's viewer that acknowledges every frame costs nearly as much as sending it does. Where a peer
 offers the extension it is asked for one acknowledgement per quarter of the congestion window,
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from relay.wire.buffer import encode_varint
 
-_ACK_FREQUENCY = b"\x40\xaf"
-"""Type of the frame, as a varint."""
+ACK_FREQUENCY, IMMEDIATE_ACK = 0xAF, 0x1F
+"""Types of frames: an acknowledgement for how many packets is asked for, and one at once."""
+
+_ACK_FREQUENCY = encode_varint(ACK_FREQUENCY)
 
 PATIENCE = 0.08
 """Seconds that an acknowledgement may wait."""
@@ -32,6 +34,30 @@ _WORTH = 8
 _OVERTAKEN = 3
 """Packets that may overtake one before the gap is told at once; from then on it counts as lost
 (RFC 9002, 6.1.1)."""
+
+
+class Asked:
+    """What one peer asks of our acknowledgements."""
+
+    __slots__ = ("_sequence", "every", "patience", "strays")
+
+    def __init__(self, patience: float) -> None:
+        self.every = _USUAL
+        """Packets that are acknowledged without waiting for more."""
+        self.strays = 1
+        """What one of them counts for that comes out of its turn: from then on as many, so that
+        what is missing is told at once."""
+        self.patience = patience
+        """Seconds that fewer wait."""
+        self._sequence = -1
+
+    def hear(self, sequence: int, threshold: int, delay: int) -> None:
+        """It asks for one when more packets than the ``threshold`` have come, and after ``delay``
+        microseconds. What it asked for before does not count, whichever arrives first."""
+        if sequence > self._sequence:
+            self._sequence = sequence
+            self.every = self.strays = min(threshold + 1, MOST)
+            self.patience = min(delay / 1e6, PATIENCE)
 
 
 class AckRate:

@@ -26,6 +26,7 @@ from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import FinalSizeError, QuicStream, StreamFinishedError
 from aioquic.tls import CipherSuite, Direction, Epoch
 
+from relay.net.ackrate import ACK_FREQUENCY, IMMEDIATE_ACK, Asked
 from relay.net.frames import (
     ACK,
     MAX_DATA,
@@ -37,6 +38,7 @@ from relay.net.frames import (
     STREAM,
 )
 from relay.net.keys import Keys
+from relay.net.parameters import LEAST_ACK_DELAY
 from relay.net.pieces import Tally
 from relay.net.protection import Opened
 from relay.net.receiver import Receiver, Remainder
@@ -100,8 +102,12 @@ class Incoming(QuicConnection):
     def __init__(self, *, speedups: bool, **options: Any) -> None:
         """``speedups``: as in `relay.net.settings.QuicLimits`."""
         super().__init__(**options)
-        hears = self._handle_reset_stream_at_frame, _ZERO_AND_ONE_RTT
-        self._QuicConnection__frame_handlers[RESET_STREAM_AT] = hears  # type: ignore[attr-defined]
+        self._QuicConnection__frame_handlers |= {  # type: ignore[attr-defined]
+            RESET_STREAM_AT: (self._handle_reset_stream_at_frame, _ZERO_AND_ONE_RTT),
+            ACK_FREQUENCY: (self._handle_ack_frequency_frame, _ZERO_AND_ONE_RTT),
+            IMMEDIATE_ACK: (self._handle_immediate_ack_frame, _ZERO_AND_ONE_RTT),
+        }
+        self._acks = Asked(self._ack_delay)
         self._streams = Streams(self)
         self.tally = Tally()
         self._keys = Keys(speedups)
@@ -258,14 +264,16 @@ class Incoming(QuicConnection):
                 space.largest_received_packet = number
                 space.largest_received_time = now
                 self._numbers.add_next(begun, number + 1)
+                owed = count
             else:
                 for each in range(begun, number + 1):
                     self._note(each, now)
+                owed = count * self._acks.strays
             if eliciting:
                 if space.ack_at is None:
                     space.ack_at = now + self._ack_delay
                     self._owed = 0
-                self._owed += count
+                self._owed += owed
 
     def _ask_again(self, now: float) -> None:
         """The peer is heard, and for long nothing of ours was acknowledged. The path may carry
@@ -386,6 +394,23 @@ class Incoming(QuicConnection):
             reason = "Reliable size is beyond final size"
             raise QuicConnectionError(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, reason)
         self._reset_frame(frame_type, stream_id, code, size, reliable_size)
+
+    def _handle_ack_frequency_frame(
+        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
+    ) -> None:
+        """ACK_FREQUENCY (draft-ietf-quic-ack-frequency, 4)."""
+        sequence, threshold, delay, _ = (buf.pull_uint_var() for _ in range(4))
+        if delay < LEAST_ACK_DELAY:
+            reason = "Ack delay is below what was offered"
+            raise QuicConnectionError(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, reason)
+        self._acks.hear(sequence, threshold, delay)
+        self._ack_delay = self._acks.patience
+
+    def _handle_immediate_ack_frame(
+        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
+    ) -> None:
+        """IMMEDIATE_ACK (draft-ietf-quic-ack-frequency, 5)."""
+        self._spaces[_ONE_RTT].ack_at = context.time
 
     def _stop_frame(self, kind: int, stream_id: int, code: int) -> None:
         """STOP_SENDING (RFC 9000, 19.5), which is answered with a reset (3.5)."""

@@ -24,8 +24,19 @@ OLD_RESET_STREAM_AT = 0x17F7586D2CB571
 
 RESETS_AT = RESET_STREAM_AT, OLD_RESET_STREAM_AT
 
-OURS = b"".join(encode_varint(kind) + b"\0" for kind in RESETS_AT)
-"""Those of them that we say, as they are written."""
+LEAST_ACK_DELAY = 1_000
+"""Our own `MIN_ACK_DELAY`."""
+
+_DELAY = encode_varint(LEAST_ACK_DELAY)
+
+OURS = b"".join(
+    (
+        *(encode_varint(kind) + b"\0" for kind in RESETS_AT),
+        *(encode_varint(MIN_ACK_DELAY), encode_varint(len(_DELAY)), _DELAY),
+    )
+)
+"""Those of them that we say, as they are written. Some peers (picoquic) can be asked for fewer
+acknowledgements only by who can be asked as well, and take it for an error from others."""
 
 
 def read(parameters: bytes) -> dict[int, bytes]:

@@ -194,6 +194,8 @@ class QuicTransport:
 
     def terminated(self, code: int, is_transport: bool, reason: str) -> None:
         """The connection is over: so is the session, unless it was already."""
+        if is_transport and code and not reason:
+            reason = f"QUIC error {code:#x}"  # RFC 9000, 20.1
         self.end(0 if is_transport else self._incoming(code), reason)
 
     # What both halves use

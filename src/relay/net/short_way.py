@@ -31,10 +31,6 @@ from relay.net.udp import Address, joined
 CHECKED = frozenset(("1.7.2",))
 """Versions of the library this was compared with; with any other one it stays off."""
 
-_OWED = 2
-"""Packets that are acknowledged in the turn they come in, without waiting for a timer (RFC 9000,
-13.2.2)."""
-
 _log = logging.getLogger("relay.net")
 
 _ONE_RTT = tls.Epoch.ONE_RTT
@@ -283,7 +279,7 @@ class ShortWay(Outgoing):
             self._resize()  # a probe that the library sends has to fit as well
         if self.is_settled and not self._is_long_due:
             ack_at = self._space.ack_at
-            ack_due = ack_at is not None and (ack_at <= now or self._owed >= _OWED)
+            ack_due = ack_at is not None and (ack_at <= now or self._owed >= self._acks.every)
             self._pacing_at = None
             if now >= self._extras_at:
                 departures += [(extra, len(extra), self._home) for extra in self._extras(now)]
