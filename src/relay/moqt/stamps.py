@@ -1,7 +1,8 @@
 """Timestamps of objects: a property in moq-transport, part of every frame in moq-lite.
 
-What counts other units, or has no timestamp, is told in microseconds of our own: the time at which
-it came. This module must not know how objects are written.
+What counts other units is told in microseconds of our own, which are also meant where nothing is
+said (moq-loc-04, 2.3.1.1); what has no timestamp is told with the time at which it came. This
+module must not know how objects are written.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Stamps:
     def read(self, properties: list[Property]) -> int:
         """The timestamp of an object, in our units."""
         values = dict(properties)
-        timescale = values.get(TIMESCALE, self._timescale)
+        timescale = values.get(TIMESCALE, self._timescale) or UNITS
         value = values.get(TIMESTAMP, values.get(OLD_TIMESTAMP))
-        if not isinstance(value, int) or not isinstance(timescale, int) or not timescale:
+        if not isinstance(value, int) or not isinstance(timescale, int):
             return int(self._now() * UNITS)
         return min(value * UNITS // timescale, MAX_STAMP)
