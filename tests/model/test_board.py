@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +52,20 @@ def test_a_new_chain_is_announced_again_and_a_new_publisher_replaces(fakes):
         ("+", "a", (7, 2)),
         ("-", "a"),
     ]
+
+
+def test_a_long_path_of_many_segments_takes_no_room_for_each_of_its_beginnings():
+    board = Board()
+    paths = [Path("/".join([f"{at:0126}"] + ["x" * 126] * 31)) for at in range(50)]
+    tracemalloc.start()
+    try:
+        for path in paths:
+            board.post(path, ways(7), ONE)
+        taken = tracemalloc.get_traced_memory()[0] / len(paths)
+    finally:
+        tracemalloc.stop()
+    assert taken < 6 * len(paths[0])
+    assert {path for path, _ in board.shown(ROOT)} == set(paths)
 
 
 def test_chains_with_the_excluded_id_are_hidden(fakes):

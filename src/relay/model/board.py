@@ -88,7 +88,8 @@ class Watcher(Protocol):
 
 
 class _Node:
-    """One segment of the tree."""
+    """One segment of the tree. A path may have many, and most hold nothing but the next one: who
+    announces deep ones must not take much more room by it."""
 
     __slots__ = (
         "children",
@@ -103,13 +104,14 @@ class _Node:
         "ways",
     )
 
-    def __init__(self, parent: _Node | None, segment: str, path: Path) -> None:
+    def __init__(self, parent: _Node | None, segment: str) -> None:
         self.parent = parent
         self.segment = segment
-        self.path = path
+        self.path = ROOT
+        """Where it is, once anything is announced or watched at it."""
         self.children: dict[str, _Node] = {}
-        self.watches: dict[Watch, None] = {}
-        """Those that are told at once."""
+        self.watches: dict[Watch, None] | None = None
+        """Those that are told at once; none where there are none."""
         self.journal: Journal | None = None
         """For those that are told in their turn; none where there are none."""
         self.roofs: dict[Roof, None] | None = None
@@ -251,7 +253,7 @@ class Board:
     """All that is announced on one origin."""
 
     def __init__(self) -> None:
-        self._root = _Node(None, "", ROOT)
+        self._root = _Node(None, "")
         self._room = Room()
         self.changes = 0
         """How often anything has come or gone."""
@@ -291,6 +293,7 @@ class Board:
         node = self._grow(prefix)
         watch = Watch(self, node, watcher, exclude, is_relay, wake)
         if wake is None:
+            node.watches = node.watches or {}
             node.watches[watch] = None
         else:
             if node.journal is None:
@@ -306,7 +309,9 @@ class Board:
 
     def remove(self, watch: Watch, node: _Node) -> None:
         """For `Watch.cancel` only."""
-        node.watches.pop(watch, None)
+        if node.watches is not None:
+            node.watches.pop(watch, None)
+            node.watches = node.watches or None
         if node.journal is not None:
             node.journal.leave(watch)
             if node.journal.is_left:
@@ -390,19 +395,19 @@ class Board:
         _prune(node)
 
     def _grow(self, path: Path) -> _Node:
-        node, segments = self._root, path.segments
-        for depth, segment in enumerate(segments, start=1):
+        node = self._root
+        for segment in path.segments:
             child = node.children.get(segment)
             if child is None:
-                name = Path("/".join(segments[:depth]))
-                child = node.children[segment] = _Node(node, segment, name)
+                child = node.children[segment] = _Node(node, segment)
             node = child
+        node.path = path
         return node
 
 
 def _watches(node: _Node) -> list[Watch]:
     """Everybody who watches the node or one above it and is told at once."""
-    return [watch for each in _upwards(node) for watch in each.watches]
+    return [watch for each in _upwards(node) if each.watches for watch in each.watches]
 
 
 def _journals(node: _Node) -> list[Journal]:
