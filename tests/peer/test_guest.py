@@ -548,3 +548,20 @@ def test_a_chain_that_names_a_relay_twice_is_told_to_nobody(world: Any) -> None:
         "its chain names a relay twice"
     ] * 2
     assert publisher.wire.server.closed is None
+
+
+def test_a_fetch_that_is_not_answered_yet_ends_with_the_right_to_it(world: Any) -> None:
+    from relay.session import events
+
+    publisher, viewer = world.connect(), world.connect()
+    publisher.publish("a/x", t=MICRO)
+    publisher.guest._hears[events.FetchRequested] = lambda event: None
+    session = viewer.guest.session
+    session.fetch("a/x", "t", 7, 0)
+    world.run()
+    assert session.fetches
+    assert viewer.host.watching.fetchings
+    viewer.host.regrant(rights((), ("b",)))
+    world.run()
+    assert not viewer.host.watching.fetchings
+    assert not session.fetches

@@ -294,6 +294,13 @@ class Fetching:
         self.host.fetchings.pop(self.stream, None)
         self.host.session.reset(self.stream, error.code)
 
+    def take_back(self, error: RelayError) -> None:
+        """The peer may not have it any more."""
+        is_unanswered = self.delivery is None and not self.over
+        self.cancel()
+        if is_unanswered:
+            self.host.session.reset(self.stream, error.code)
+
     def cancel(self) -> None:
         """The peer no longer wants it."""
         if self.delivery is not None:

@@ -125,7 +125,7 @@ class Watching:
                 learning.track_ended(error)
         for fetching in tuple(self.fetchings.values()):
             if not scope.allows_subscribe(fetching.path):
-                fetching.cancel()
+                fetching.take_back(error)
 
     def stream_ended(self, stream: int) -> None:
         """The peer no longer reads one of our streams: that group only, or that fetch."""
