@@ -33,6 +33,8 @@ class CardboardHouse:
     holds: tuple[str, str] | None = None
     """The one grant and track of which there are groups; ``None`` = whatever is asked for."""
     denies: set[str] = field(default_factory=set)
+    is_over: bool = False
+    """Whether what was decided is in force no more once the answer is there."""
 
     def certificate_hash(self, host: str) -> str:
         self.asked.append(("hash", host))
@@ -88,6 +90,10 @@ class CardboardHouse:
         if target in self.denies:
             raise Denied(403, "")
         return target
+
+    def require(self, asked: Asked) -> None:
+        if self.is_over:
+            raise Unauthorized("revoked").known_as("beef")
 
     async def announced(self, grant: Any) -> Sequence[str]:
         self.asked.append(("announced", grant))

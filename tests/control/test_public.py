@@ -114,6 +114,15 @@ def test_an_announced_path_cannot_forge_another_line(house):
     assert lines == ["%1B[2Jd", "a%0Ab/c", "e f", "g%7F%C2%85%E2%80%A8", "h%0Aé"]
 
 
+@pytest.mark.parametrize("path", ["/fetch/demo/cam/video", "/announced/demo"])
+def test_what_was_decided_and_is_over_by_then_is_not_answered(house, path):
+    house.is_over, house.names = True, ["cam"]
+    answer = ask(house, path)
+    assert answer.status_code == 401
+    assert answer.json() == {"error": "unauthorized", "id": "beef"}
+    assert house.paid == []
+
+
 def test_an_empty_listing_is_empty(house):
     answer = ask(house, "/announced/demo")
     assert (answer.status_code, answer.text) == (200, "")

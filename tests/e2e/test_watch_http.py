@@ -29,6 +29,7 @@ from relay.quota.account import LEAST
 from relay.records.audit import Query
 from relay.records.office import Operator
 from relay.server import press
+from relay.session.events import FetchRequested
 
 TRUST = DialTls(disable_verify=True)
 WHO = Operator("test")
@@ -548,5 +549,43 @@ def test_head_is_answered_at_once_and_leaves_no_reader(running: Any) -> None:
             assert not relay.press.readers
             assert (await web.get("/health")).text == "ok\n"  # by the same connection
             assert (await web.head("/watch/anon/a/none")).status_code == 404
+
+    asyncio.run(main())
+
+
+def test_a_group_that_comes_late_is_not_for_who_is_revoked_by_then(
+    running: Any, signer: Key
+) -> None:
+    async def main() -> None:
+        alice, bob = bearer(signer, "alice"), bearer(signer, "bob")
+        jwt = bob["authorization"].removeprefix("Bearer ")
+        async with (
+            running() as relay,
+            httpx.AsyncClient(base_url=base(relay)) as web,
+            connect(
+                f"https://127.0.0.1:{relay.quic_address[1]}/demo?jwt={jwt}", tls=TRUST
+            ) as source,
+            asyncio.timeout(8),
+            asyncio.TaskGroup() as group,
+        ):
+            track = source.create_broadcast("cam").create_track("t", TrackInfo())
+            track.append_group()
+            track.write_frame(b"late", 0)
+            track.finish_group()
+            await until(lambda: relay.house.origin.find(Path("demo/cam")) is not None)
+            asked: list[FetchRequested] = []
+            answer = source.guest._hears[FetchRequested]
+            source.guest._hears[FetchRequested] = asked.append
+            address = "/fetch/demo/cam/t?group=0"
+            hers = group.create_task(web.get(address, headers=alice))
+            his = group.create_task(web.get(address, headers=bob))
+            await until(lambda: bool(asked) and len(relay.judge._held) == 2)
+            await relay.desk.office.revoke(WHO, Revocation("sub", "alice"))
+            await until(lambda: any(held.why for held in relay.judge._held))
+            answer(asked[0])
+            source.guest.flush()
+            assert (await his).content == b"late"
+            assert (await hers).status_code == 401
+            assert (await hers).headers["x-request-id"]
 
     asyncio.run(main())

@@ -93,6 +93,10 @@ class House(Desk, Office, Protocol):
         """The grant for the path that is asked for, decided as if a session had dialled it. Raises
         `Denied`."""
 
+    def require(self, asked: Asked) -> None:
+        """Raises `Unauthorized` when what was decided last about this request is in force no more:
+        to answer it may have taken a while."""
+
     async def announced(self, grant: Any) -> Sequence[str]:
         """Every broadcast the grant may see, relative to the grant's root, in order."""
 
@@ -220,10 +224,16 @@ async def _listed(house: House, request: Request) -> Sequence[str]:
     """What is announced below the first of the paths that the address may mean and where there is
     anything. Raises `Denied`."""
     first, *others = readings(below(request, "announced") or "/")
-    names = await house.announced(await house.decide(asked(request, first)))
+    names = await _listed_at(house, asked(request, first))
     for path in () if names else others:
         with contextlib.suppress(Denied):
-            names = await house.announced(await house.decide(asked(request, path)))
+            names = await _listed_at(house, asked(request, path))
+    return names
+
+
+async def _listed_at(house: House, about: Asked) -> Sequence[str]:
+    names = await house.announced(await house.decide(about))
+    house.require(about)
     return names
 
 
@@ -276,6 +286,8 @@ class _Seeking:
         self.broadcast = ""
         self.track = ""
         self.grant: Any = None
+        self.asked: Asked
+        """What was decided last."""
 
     async def begin(self) -> None:
         """Decide about the first reading. Raises `BadRequest` and `Denied`."""
@@ -287,7 +299,7 @@ class _Seeking:
         if not track or not self.broadcast.strip("/"):
             raise BadRequest("a fetch names a broadcast and a track")
         self.track = unescaped(track)
-        self.grant = await self.house.decide(asked(self.request, self.broadcast))
+        await self._decide(self.broadcast)
 
     async def frames(self) -> tuple[int, Sequence[bytes]]:
         """The group by the first reading, or else by the others."""
@@ -305,9 +317,14 @@ class _Seeking:
         for broadcast, track in seen:
             for path in readings(broadcast)[1:]:
                 with contextlib.suppress(NotFound, Unroutable, RemoteError, Denied):
-                    self.grant = await self.house.decide(asked(self.request, f"/{path}"))
+                    await self._decide(f"/{path}")
                     return await self._found(track)
         raise nothing
+
+    async def _decide(self, path: str) -> None:
+        """Whoever asks may read there, or `Denied` is raised."""
+        self.asked = asked(self.request, path)
+        self.grant = await self.house.decide(self.asked)
 
     async def _found(self, track: str) -> tuple[int, Sequence[bytes]]:
         """The group of that track, below what was decided last."""
@@ -333,7 +350,7 @@ class _Seeking:
         broadcast, address = self.news.place(self.path, named)
         if broadcast != self.broadcast.strip("/"):
             self.broadcast = f"/{broadcast}"
-            self.grant = await self.house.decide(asked(self.request, self.broadcast))
+            await self._decide(self.broadcast)
         self.track = self.news.resolved(self.grant, address)
 
 
@@ -346,6 +363,7 @@ async def _fetched(
     async with asyncio.timeout(limits.fetch_timeout):
         sequence, frames = await seeking.frames()
     frames = await opened(seeking.grant, frames, remote(seeking.request))
+    seeking.house.require(seeking.asked)
     if sum(map(len, frames)) > limits.max_fetch_bytes:
         raise TooLarge(f"a group larger than max_fetch_bytes ({limits.max_fetch_bytes})")
     headers = PRIVATE | {"x-moq-group": str(sequence), "x-moq-frames": str(len(frames))}

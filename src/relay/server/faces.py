@@ -93,6 +93,7 @@ async def admitted(relay: Relay, request: Request, asked: Asked) -> Grant:
     held, _ = await considered(relay, request, asked)
     if not asked.again:
         await come_in(relay, held, shown_path(request))
+    asked.memory["held"] = held
     return held.grant
 
 
@@ -113,6 +114,10 @@ class Face:
     async def decide(self, asked: Asked) -> Grant:
         """The same decision as for a session. Raises `Denied`."""
         return await admitted(self.relay, request_of(asked, publishes=False), asked)
+
+    def require(self, asked: Asked) -> None:
+        """Raises `Unauthorized` when what was decided last about a request is in force no more."""
+        self.relay.judge.require(asked.memory.pop("held"))
 
     async def ticket(self, bearer: str, remote: str) -> dict[str, Any]:
         """A one-time ticket for whatever the credential allows; another server has none."""

@@ -344,7 +344,9 @@ class Press:
 
     async def routes(self, asked: Asked) -> dict[str, Any]:
         """What there is below the path, as far as the grant covers it. Raises `Denied`."""
-        return await self.seen(await admitted(self.relay, request_of(asked), asked))
+        seen = await self.seen(await admitted(self.relay, request_of(asked), asked))
+        self.relay.face.require(asked)
+        return seen
 
     async def seen(self, grant: Grant) -> dict[str, Any]:
         """What a grant covers."""
