@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from relay.moqt import merging
 from relay.moqt.drafts import Draft
 from relay.moqt.messages import PublishDone
+from relay.moqt.objects import Object
 from relay.moqt.properties import written
 from relay.session import events
 from relay.wire.frame import FrameParser, Layout
@@ -205,7 +208,8 @@ def test_an_object_in_pieces_is_waited_for(split: Split) -> None:
 
 
 def test_what_is_held_back_is_bounded(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merging, "MAX_HELD", 10)  # each has a byte that says it has no properties
+    # Each has a byte that says it has no properties.
+    monkeypatch.setattr(merging, "MAX_HELD", 5 * (2 + merging.EACH_HELD))
     split.bring(1, 0, 0, *range(2, 7), fin=False)
     assert split.heard() == [0]
     split.bring(1, 1, 7, 8, fin=False)
@@ -213,9 +217,27 @@ def test_what_is_held_back_is_bounded(split: Split, monkeypatch: pytest.MonkeyPa
     large = split.draft.encode_varint
     stream = split.bring(2, 0, 0, fin=False)
     extensions = written(split.draft, b"", 0) if split.draft.timestamps else b""
-    split.say(stream, large(0) + extensions + large(100) + b"far too large")
+    split.say(stream, large(0) + extensions + large(2000) + bytes(1300))
     assert stream in split.peer.stops
     assert split.ends[1] == 1
+
+
+def test_what_is_held_back_counts_however_little_it_brings() -> None:
+    """And what is passed over takes no longer, however much there is behind it."""
+    count = 20_000
+    merge = merging.Merge(1, 0, 0, False)
+    merge.is_awaited = False
+    merge.enter(0)
+    merge.enter(1)
+    held = [Object(2 * at, 0, b"") for at in range(1, count)]
+    merge.put(1, held, 2 * count, 0)
+    assert (merge.pass_on(), merge.size) == (b"", len(held) * merging.EACH_HELD)
+    merge.put(0, (Object(0, 0, b""),), 1, 0)
+    merge.leave(0, True)
+    began = time.process_time()
+    assert merge.pass_on() == bytes(count)
+    assert time.process_time() - began < 2
+    assert merge.size == 0
 
 
 def test_so_many_groups_come_at_a_time(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:

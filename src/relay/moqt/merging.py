@@ -8,6 +8,7 @@ ids, nor drafts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
 
 from relay.errors import Cancelled
 from relay.moqt.objects import Object
@@ -21,6 +22,8 @@ MAX_HELD = 4_194_304
 """Bytes of these that are held back, objects that are not whole included. More: a group passes
 without what is missing, or breaks off."""
 
+EACH_HELD = 256
+"""What an object that is held back counts for beside its payload, which may be empty."""
 
 LOOSE = -1
 """The stream of objects that come on none, but in datagrams."""
@@ -37,6 +40,7 @@ class Merge:
         "_held",
         "_is_timed",
         "_next",
+        "_order",
         "_parts",
         "_size",
         "end",
@@ -77,6 +81,8 @@ class Merge:
         """Whether the session knows of it."""
         self._is_timed = is_timed
         self._held: dict[int, Object] = {}
+        self._order: list[int] = []
+        """A heap of their numbers."""
         self._size = 0
         self._parts: dict[int, int] = {}
         self._next = self._before = 0
@@ -116,7 +122,8 @@ class Merge:
         for each in objects:
             if each.number >= self._next and each.number not in self._held:
                 self._held[each.number] = each
-                self._size += len(each.payload)
+                heappush(self._order, each.number)
+                self._size += len(each.payload) + EACH_HELD
         self.least[stream] = least
         self._parts[stream] = part
 
@@ -134,16 +141,16 @@ class Merge:
     def pass_on(self, is_full: bool = False) -> bytes:
         """The frames that may pass now, all that are held where there ``is_full``."""
         frames: list[bytes] = []
-        while self._held:
-            found = self._held.pop(self._next, None)
-            if found is None:
+        while self._order:
+            number = self._order[0]
+            if number > self._next:
                 is_begun = self._next or self.is_first
                 if not is_begun or (self._may_come(self._next) and not is_full):
                     break
-                self._next = min(self._held)
-                continue
-            self._next += 1
-            self._size -= len(found.payload)
+            heappop(self._order)
+            found = self._held.pop(number)
+            self._next = number + 1
+            self._size -= len(found.payload) + EACH_HELD
             frames += self._head(found), found.payload
         return b"".join(frames)
 
