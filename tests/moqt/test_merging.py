@@ -240,6 +240,17 @@ def test_what_is_held_back_counts_however_little_it_brings() -> None:
     assert merge.size == 0
 
 
+def test_an_object_in_pieces_is_waited_for_behind_numbers_that_there_are_not(split: Split) -> None:
+    draft = split.draft
+    lead = split.bring(1, 0, 0, fin=False)
+    last = objects(draft, 2)  # number 3 for the lead
+    split.say(lead, last[:-1])
+    split.bring(1, 1, 5)
+    assert split.heard() == [0]
+    split.say(lead, last[-1:], True)
+    assert (split.heard(), split.ends) == ([2, 5], (1, 0))
+
+
 def test_so_many_groups_come_at_a_time(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merging, "MAX_MERGES", 2)
     streams = [split.bring(group, 0, 0, fin=False) for group in (1, 2, 3)]

@@ -109,7 +109,7 @@ class Merge:
     def is_lost(self) -> bool:
         """Whether its first object will not come: half a group is none."""
         has_first = self._next or 0 in self._held or (self.is_first and self._held)
-        return not (has_first or self._may_come(0))
+        return not (has_first or self._may_come(0, 0))
 
     def enter(self, stream: int) -> None:
         """One more stream of it begins."""
@@ -145,7 +145,7 @@ class Merge:
             number = self._order[0]
             if number > self._next:
                 is_begun = self._next or self.is_first
-                if not is_begun or (self._may_come(self._next) and not is_full):
+                if not is_begun or (self._may_come(self._next, number - 1) and not is_full):
                     break
             heappop(self._order)
             found = self._held.pop(number)
@@ -154,10 +154,11 @@ class Merge:
             frames += self._head(found), found.payload
         return b"".join(frames)
 
-    def _may_come(self, number: int) -> bool:
-        if self.is_awaited or any(least <= number for least in self.least.values()):
+    def _may_come(self, first: int, last: int) -> bool:
+        """Whether any object with a number from ``first`` to ``last`` may still come."""
+        if self.is_awaited or any(least <= last for least in self.least.values()):
             return True
-        return self.is_newest and not number
+        return self.is_newest and not first
 
     def _head(self, found: Object) -> bytes:
         size = len(found.payload)
