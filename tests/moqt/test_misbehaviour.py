@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.moqt import requests
+from relay.moqt import interpreter, requests
 from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.messages import (
     Goaway,
@@ -51,6 +51,29 @@ def test_a_group_may_go_on_with_any_byte(draft: Draft, byte: int) -> None:
     peer.bring(head(draft, 7, 0), objects(draft, payload, payload))
     assert frames(viewer) == b"\x08" + payload + b"\x08" + payload
     assert len(viewer.take(events.GroupFinished)) == 1
+
+
+@where_requests_have_streams
+def test_too_much_that_is_left_half_said_ends_the_session(
+    world: World, draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interpreter, "MAX_UNREAD", 150)
+    peer, viewer, _ = publishing(world, draft)
+    half = draft.encode(Subscribe(2, CAM, b"x" * 50))[:-1]
+    for _ in range(20):
+        stream = peer.end.open_bidi()
+        peer.end.send(stream, half)
+        world.run()
+        peer.end.reset(stream, 0)
+        world.run()
+    for _ in range(2):
+        peer.end.send(peer.end.open_bidi(), half)
+    world.run()
+    assert peer.lost is None
+    peer.end.send(peer.end.open_bidi(), half)
+    world.run()
+    assert peer.lost is not None
+    assert viewer.lost is None
 
 
 @where_numbers_are_larger

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dialogue import End, Side, Talk, Wire
 from relay.errors import ProtocolViolation
 from relay.path import ROOT, Path
-from relay.session import events
+from relay.session import events, lite
 from relay.session.announcing import MAX_BEHIND
 from relay.session.events import FREE
 from relay.session.lite import LiteSession
@@ -586,6 +586,23 @@ def test_too_much_before_setup_ends_the_session() -> None:
     server.stream_received(80, bytes.fromhex("013f") + bytes(60), False)
     assert wire.server.closed is not None
     assert "max_early" in wire.server.closed[1]
+
+
+def test_too_much_that_is_left_half_said_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lite, "MAX_UNREAD", 100)
+    half = bytes((Bidi.SUBSCRIBE, 40)) + bytes(39)  # of which the first is its kind
+    server, end = hostile()
+    for stream in range(0, 80, 4):
+        server.stream_received(4 + stream, half, False)
+        server.stream_reset(4 + stream, 0)  # nor does it count any more
+    assert end.closed is None
+    for stream in (200, 204):
+        server.stream_received(stream, half[:20], False)
+        server.stream_received(stream, half[20:], False)
+    assert end.closed is None
+    server.stream_received(208, half, False)
+    assert end.closed is not None
+    assert "unfinished" in end.closed[1]
 
 
 @pytest.mark.parametrize("sequence", [MAX_SEQUENCE, MAX_SEQUENCE + 1, MAX_SEQUENCE + 2])

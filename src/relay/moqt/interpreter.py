@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from relay.errors import Cancelled, ProtocolViolation
+from relay.errors import Cancelled, LimitExceeded, ProtocolViolation
 from relay.moqt import messages as wire
 from relay.moqt.asking import Opening, Watching
 from relay.moqt.drafts import Draft
@@ -24,7 +24,7 @@ from relay.moqt.requests import Requests
 from relay.moqt.retrieving import Retrieving
 from relay.moqt.talk import Talk
 from relay.moqt.waits import Waits
-from relay.session.settings import SessionSettings
+from relay.session.settings import MAX_UNREAD, SessionSettings
 from relay.session.transport import Receiver, Transport, is_uni
 from relay.wire.buffer import StreamBuffer
 from relay.wire.codes import REGISTERED
@@ -85,6 +85,8 @@ class Interpreter:
         """Where the peer does."""
         self._buffers: dict[int, StreamBuffer] = {}
         """Streams of messages."""
+        self._unread = 0
+        """Bytes there of messages that are not complete."""
         self._heard_out: set[int] = set()
         """Those of requests of which the peer has said all, and still wants the answers."""
         self._talks: dict[int, Talk] = {}
@@ -261,6 +263,7 @@ class Interpreter:
 
     def _read(self, stream: int, data: bytes, fin: bool) -> None:
         buffer = self._buffers.setdefault(stream, StreamBuffer())
+        before = len(buffer)
         buffer.append(data)
         while not self._is_closed:
             message = self.draft.read(buffer, self.max_message)
@@ -268,6 +271,10 @@ class Interpreter:
                 break
             self._hear(stream, message)
             self._tell()
+        self._unread += len(buffer) - before
+        if self._unread > MAX_UNREAD:
+            reason = f"more than {MAX_UNREAD} bytes of unfinished messages"
+            self.close(LimitExceeded.session_code, reason)
         if fin:
             self._line_ended(stream)
 
@@ -287,7 +294,8 @@ class Interpreter:
             self._heard_out.add(stream)
             return
         self._heard_out.discard(stream)
-        self._buffers.pop(stream, None)
+        if (buffer := self._buffers.pop(stream, None)) is not None:
+            self._unread -= len(buffer)
         if stream == self._heard_control:
             # Where each side has its own, peers that leave end theirs first.
             if not self.draft.request_streams:
