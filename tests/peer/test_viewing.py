@@ -424,6 +424,34 @@ def test_a_relay_subscribes_as_often_as_it_likes(world: Any) -> None:
     assert not raw.resets
 
 
+def test_subscriptions_to_much_that_is_cached_begin_in_turns(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(world, groups=4)
+    Raw(world)
+    host = world.hosts[-1]
+    watching = host.watching
+    monkeypatch.setattr(watching_room, "MAX_LOOKED", 8)
+
+    def begun() -> set[int]:
+        return set(watching.viewings)
+
+    for id in range(6):
+        watching.subscribed(events.Subscribed(id, "a", "t", 0, False, 0, None, None))
+    assert begun() == {0, 1}
+    watching.subscribe_updated(events.SubscribeUpdated(0, 7, False, 0, None, None))
+    watching.subscribe_updated(events.SubscribeUpdated(2, 7, False, 0, None, None))
+    watching.unsubscribed(events.Unsubscribed(3))
+    host.flush()
+    assert begun() == {0, 1, 2, 4}
+    assert watching.viewings[0].demand.priority == 0
+    host.flush()
+    assert begun() == {0, 1, 2, 4, 5}
+    world.run()
+    assert [watching.viewings[id].demand.priority for id in (0, 1, 2)] == [7, 0, 7]
+    assert not (watching.late or watching.waiting or watching.looked)
+
+
 def test_changed_subscriptions_are_heard_in_turns_and_of_each_the_last_change(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

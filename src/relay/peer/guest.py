@@ -202,7 +202,7 @@ class Guest:
             self.house.listings.ask(self.hearings, self.clock())
         if self.announcements.taken:
             self.announcements.next_turn()
-        if self.watching.updated:
+        if self.watching.updated or self.watching.looked:
             self.watching.next_turn()
         if self.watching.unasked:
             self.watching.ask()

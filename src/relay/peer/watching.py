@@ -42,6 +42,10 @@ MAX_UPDATES = 32
 """Changed subscriptions that are heard in one turn. Each has all cached groups looked at, and a
 packet holds many; of the rest the last change of each is heard in the turns after it."""
 
+MAX_LOOKED = 4096
+"""Cached groups that are looked at in one turn, and maybe handed over, for subscriptions that begin
+or change: who begins many of tracks with many groups has them begin in the turns after it."""
+
 MAX_PASSED_ON = 8192
 """Bytes of a whole group that is written for each viewer together with the head of its stream: to
 copy so few costs less than to keep them in pieces."""
@@ -58,7 +62,12 @@ class Watching:
         )
         self.viewings: dict[int, Viewing] = {}
         self.waiting: dict[int, events.Subscribed] = {}
-        """Subscriptions for which it is not known yet whether the tenant may have them."""
+        """Subscriptions for which it is not known yet whether the tenant may have them, or whose
+        turn has not come."""
+        self.late: dict[int, None] = {}
+        """The latter, in order."""
+        self.looked = 0
+        """Cached groups that were looked at in this turn, and subscriptions."""
         self.awaiting = Awaiting(self)
         """Those to what nobody publishes yet."""
         self.seats: Counter[Track] = Counter()
@@ -106,7 +115,7 @@ class Watching:
         self.awaiting.clear()
         for table in (
             *(self.viewings, self.learnings, self.fetchings),
-            *(self.departing, self.waiting, self.updates),
+            *(self.departing, self.waiting, self.late, self.updates),
         ):
             table.clear()
 
@@ -163,7 +172,7 @@ class Watching:
         account, now = self.guest.tab.account, self.guest.clock()
         needs = self.guest.tab.needs_to_watch()
         if not account.lacks(needs, now):
-            self.serve(event)
+            self.serve_in_turn(event)
             return
         self.waiting[event.id] = event
         account.when_known(needs, now, lambda: self.serve_waiting(event.id))
@@ -171,10 +180,20 @@ class Watching:
     def serve_waiting(self, id: int) -> None:
         """It is known whether a subscription may be: unless it was taken back, it goes on."""
         if (event := self.waiting.pop(id, None)) is not None:
+            self.serve_in_turn(event)
+
+    def serve_in_turn(self, event: events.Subscribed) -> None:
+        """Begin a subscription, now or in one of the next turns."""
+        if self.late or self.looked >= MAX_LOOKED:
+            self.waiting[event.id] = event
+            self.late[event.id] = None
+            self.guest.transport.wake()
+        else:
             self.serve(event)
 
     def serve(self, event: events.Subscribed) -> None:
         """Begin a subscription, have it wait, or refuse it."""
+        self.looked += 1
         try:
             if self.awaiting.begin(event):
                 return
@@ -198,6 +217,7 @@ class Watching:
         viewing.pause(event.is_paused)
         self.viewings[event.id] = viewing
         self.seats[track] += 1
+        self.looked += len(track.groups)
         track.watch(viewing, self.guest.clock(), since)
 
     def refuse(self, event: events.Subscribed, error: RelayError) -> None:
@@ -230,20 +250,29 @@ class Watching:
 
     def subscribe_updated(self, event: events.SubscribeUpdated) -> None:
         """The peer changed what it wants of a track, which is heard when its turn has come."""
-        if self.updates or self.updated >= MAX_UPDATES:
+        if self.updates or not self._may_update:
             self.updates[event.id] = event
             self.guest.transport.wake()
         else:
             self.updated += 1
             self.update(event)
 
+    @property
+    def _may_update(self) -> bool:
+        return self.updated < MAX_UPDATES and self.looked < MAX_LOOKED
+
     def next_turn(self) -> None:
-        """A new turn: hear the changes that had to wait."""
-        self.updated = 0
-        while self.updates and self.updated < MAX_UPDATES:
+        """A new turn: begin the subscriptions and hear the changes that had to wait."""
+        self.updated = self.looked = 0
+        while self.late and self.looked < MAX_LOOKED:
+            id = next(iter(self.late))
+            del self.late[id]
+            if (event := self.waiting.pop(id, None)) is not None:
+                self.serve(event)
+        while self.updates and self._may_update:
             self.updated += 1
             self.update(self.updates.pop(next(iter(self.updates))))
-        if self.updates:
+        if self.late or self.updates:
             self.guest.transport.wake()
 
     def update(self, event: events.SubscribeUpdated) -> None:
@@ -252,6 +281,7 @@ class Watching:
             self.waiting[event.id] = waits._replace(**event._asdict())
         self.awaiting.update(event)
         if (viewing := self.viewings.get(event.id)) is not None:
+            self.looked += len(viewing.track.groups)
             demand = Demand(*event[1:6])
             start = event.start if self.session.dialect.start_floor else None
             if start is not None and not wants_all(viewing.track, event):
@@ -267,6 +297,7 @@ class Watching:
     def unsubscribed(self, event: events.Unsubscribed) -> None:
         """The peer no longer wants a track."""
         self.waiting.pop(event.id, None)
+        self.late.pop(event.id, None)
         self.awaiting.forget(event.id)
         self.updates.pop(event.id, None)
         if (viewing := self.viewings.get(event.id)) is not None:
