@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dialogue import End, Side, Talk, Wire
 from relay.errors import ProtocolViolation
 from relay.path import ROOT, Path
-from relay.session import events, lite
+from relay.session import announcing, events, lite
 from relay.session.announcing import MAX_BEHIND
 from relay.session.events import FREE
 from relay.session.lite import LiteSession
@@ -126,6 +126,25 @@ def test_whoever_stays_behind_with_what_happens_is_given_up(talk: Talk) -> None:
     assert number * len(name) > MAX_BEHIND * 0.9
     talk.run()
     assert talk.server.lost is not None
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+def test_whoever_is_told_the_same_again_and_again_is_given_up(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, is_later: bool
+) -> None:
+    monkeypatch.setattr(announcing, "LOOK", 10)
+    session = talk.client.session
+    session.settings = SessionSettings(max_announces=5)  # so that 80 are told beside the longest
+    there = [(f"a/{number}", (5,), FREE) for number in range(40)]
+    for count in range(4):
+        assert not session.closed
+        talk.server.session.listen(ROOT)
+        talk.run()
+        (asked,) = talk.client.take(events.AnnounceRequested)
+        session.answer_announce(asked.request, [] if is_later else there)
+        for each in there if is_later else ():
+            session.announce(asked.request, *each)
+        assert session.closed == (count == 3)
 
 
 def test_chains_end_with_the_peer(talk: Talk) -> None:

@@ -43,6 +43,13 @@ MAX_BEHIND = 8_388_608
 """Bytes of announcements that a peer may be behind with, beside the first answer. More: the session
 is closed."""
 
+RETOLD = 16
+"""Times ``max_announces`` that a peer is told of broadcasts, on all its announce streams but the
+longest. More: the session is closed. What each was told is kept, and all may ask for the same."""
+
+LOOK = 1024
+"""Broadcasts of one stream after which it is looked at how many those are."""
+
 _SLICE = 65_536
 """Bytes into which one long message is cut: the rest may have to wait."""
 
@@ -185,6 +192,7 @@ class Announcer(Question):
             if len(self.stamped(hops)) <= MAX_HOPS
         }
         self.active.update(known)
+        self._bound()
         if dialect.announce_reply == "init":
             whole = dialect.encode(AnnounceInit(tuple(known)))
             self._opening.extend(whole[at : at + _SLICE] for at in range(0, len(whole), _SLICE))
@@ -213,6 +221,8 @@ class Announcer(Question):
         if not is_known:
             self.wording.number(suffix)  # only what is said counts
         self.active[suffix] = (hops, cost)
+        if not len(self.active) % LOOK:
+            self._bound()
         self._say(said)
 
     def unannounce(self, path: str) -> None:
@@ -271,6 +281,14 @@ class Announcer(Question):
         self._behind += len(line)
         if self._behind > MAX_BEHIND:
             self.session.fail(LimitExceeded("the peer reads announcements too slowly"))
+
+    def _bound(self) -> None:
+        """What is kept of all the peer was told is bounded."""
+        most = RETOLD * self.session.settings.max_announces
+        told = [len(each.active) for each in self.session.announcers.values()]
+        if sum(told) - max(told, default=0) > most:
+            reason = f"more than {most} broadcasts told on several announce streams"
+            self.session.fail(LimitExceeded(reason))
 
     def suffix(self, path: str) -> str:
         """The path as this stream says it: below the prefix that was asked for."""
