@@ -416,6 +416,30 @@ def test_a_session_subscribes_to_one_track_so_often_and_no_more(world: Any) -> N
     assert not any(host.watching.seats for host in world.hosts)
 
 
+def test_so_many_cached_groups_are_kept_account_of_for_a_session(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching_room, "MAX_NOTED", 12)
+    track = publish(world, groups=4)
+    raw, relay = Raw(world), Raw(world, cluster=True)
+    streams = [raw.subscribe(0, id=number) for number in range(4)]
+    for number in range(4):
+        relay.subscribe(0, id=number)
+    assert list(raw.resets) == streams[3:]
+    assert raw.subscribe(0, id=4) in raw.resets  # still
+    raw.end.send(streams[0], b"", True)
+    world.run()
+    again = raw.subscribe(0, id=5)
+    assert again not in raw.resets
+    for number in (4, 5):
+        write(world, track, number)
+    world.wait(1)
+    watched = [set(host.watching.viewings) for host in world.hosts[-2:]]
+    assert watched == [{1, 2}, {0, 1, 2, 3}]
+    assert again in raw.resets
+    assert not relay.resets
+
+
 def test_a_relay_subscribes_as_often_as_it_likes(world: Any) -> None:
     publish(world)
     raw = Raw(world, cluster=True)

@@ -312,6 +312,7 @@ class Guest:
         """A few times a second: what is due by time."""
         self.watching.queue.tick(now)
         self.watching.awaiting.tick(now)
+        self.watching.bound()
         if self.hearings.requested:
             self.house.listings.ask(self.hearings, now)
         elif self.hearings.behind:

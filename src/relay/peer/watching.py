@@ -38,6 +38,11 @@ MAX_SEATS = 64
 """Subscriptions of one session to one track at a time, unless it is a relay: for each it is kept
 which of the cached groups it has not had, however little it asks for."""
 
+MAX_NOTED = 524_288
+"""Cached groups of the tracks that one session watches, counted for each of its subscriptions,
+unless it is a relay: that is what the above comes to where there are many tracks. Whoever has more
+is refused the next one, or loses the newest where they become more."""
+
 MAX_UPDATES = 32
 """Changed subscriptions that are heard in one turn. Each has all cached groups looked at, and a
 packet holds many; of the rest the last change of each is heard in the turns after it."""
@@ -45,6 +50,8 @@ packet holds many; of the rest the last change of each is heard in the turns aft
 MAX_LOOKED = 4096
 """Cached groups that are looked at in one turn, and maybe handed over, for subscriptions that begin
 or change: who begins many of tracks with many groups has them begin in the turns after it."""
+
+TOO_MANY = f"more than {MAX_NOTED} cached groups of all that the session watches"
 
 MAX_PASSED_ON = 8192
 """Bytes of a whole group that is written for each viewer together with the head of its stream: to
@@ -64,6 +71,8 @@ class Watching:
         self.waiting: dict[int, events.Subscribed] = {}
         """Subscriptions for which it is not known yet whether the tenant may have them, or whose
         turn has not come."""
+        self.noted = 0
+        """Cached groups of which it is kept whether they were handed over, as of the last tick."""
         self.late: dict[int, None] = {}
         """The latter, in order."""
         self.looked = 0
@@ -200,6 +209,8 @@ class Watching:
             track = self.find(event.broadcast, event.track, is_watched=True)
             if self.seats[track] >= MAX_SEATS and not self.guest.is_relay:
                 raise LimitExceeded(f"more than {MAX_SEATS} subscriptions to one track")
+            if self.noted + len(track.groups) > MAX_NOTED and not self.guest.is_relay:
+                raise LimitExceeded(TOO_MANY)
             self.guest.tab.add_track(self.guest.clock())
         except RelayError as error:
             self.refuse(event, error)
@@ -218,7 +229,17 @@ class Watching:
         self.viewings[event.id] = viewing
         self.seats[track] += 1
         self.looked += len(track.groups)
+        self.noted += len(track.groups)
         track.watch(viewing, self.guest.clock(), since)
+
+    def bound(self) -> None:
+        """End the newest subscriptions where too many groups have come meanwhile."""
+        self.noted = sum(len(each.track.groups) for each in self.viewings.values())
+        while self.noted > MAX_NOTED and self.viewings and not self.guest.is_relay:
+            viewing = next(reversed(self.viewings.values()))
+            self.guest.house.log("request refused", id=self.guest.id, reason=TOO_MANY)
+            viewing.track.unwatch(viewing, self.guest.clock())
+            viewing.track_ended(LimitExceeded(TOO_MANY))
 
     def refuse(self, event: events.Subscribed, error: RelayError) -> None:
         """Refuse a subscription, and say why in the log."""
@@ -243,6 +264,7 @@ class Watching:
     def forget(self, viewing: Viewing) -> None:
         """A subscription is over."""
         if self.viewings.pop(viewing.id, None) is viewing:
+            self.noted -= len(viewing.track.groups)
             self.seats[viewing.track] -= 1
             if not self.seats[viewing.track]:
                 del self.seats[viewing.track]
