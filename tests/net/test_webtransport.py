@@ -18,6 +18,7 @@ from relay.net import codes
 from relay.net.capsule import close_capsule
 from relay.net.dial import dial
 from relay.net.settings import ListenSettings, QuicLimits
+from relay.net.webtransport import MANY
 
 
 def data_of(bench, stream: int) -> bytes:
@@ -529,6 +530,27 @@ def test_an_endless_frame_is_not_kept(bench, stream) -> None:
     room.pump(0.2)
     assert room.closed_with() == codes.H3_EXCESSIVE_LOAD
     assert len(heard.lost) == 1
+
+
+def test_unfinished_frames_of_many_streams_are_not_kept(bench) -> None:
+    room = bench(QuicLimits(max_request_headers=5000))
+    room.session()
+
+    def begin(count: int) -> list[int]:
+        begun = []
+        for _ in range(count):
+            begun.append(room.client.get_next_available_stream_id())
+            room.client.send_stream_data(begun[-1], b"\x01" + encode_uint_var(4000) + bytes(3900))
+            room.pump(0.05)
+        return begun
+
+    for stream in begin(MANY):
+        room.client.reset_stream(stream, 0)
+    room.pump(0.2)
+    begin(MANY)
+    assert room.closed_with() is None
+    begin(MANY)
+    assert room.closed_with() == codes.H3_EXCESSIVE_LOAD
 
 
 FRAMES = [

@@ -126,6 +126,8 @@ class Http3(H3Connection):
         super().__init__(engine, enable_webtransport=True)
         self._engine = engine
         self._max_headers = max_headers
+        self.kept = 0
+        """Bytes of unfinished frames of all streams."""
         self._decoder = pylsqpack.Decoder(0, 0)
 
     def _get_local_settings(self) -> dict[int, int]:
@@ -196,12 +198,16 @@ class Http3(H3Connection):
 
     def feed(self, stream: int, data: bytes, fin: bool) -> list[HeadersReceived | DataReceived]:
         """Bytes of a stream of HTTP/3's."""
+        self.kept -= self.buffered(stream)
         events = self.handle_event(StreamDataReceived(data=data, end_stream=fin, stream_id=stream))
+        self.kept += self.buffered(stream)
         return [event for event in events if isinstance(event, HeadersReceived | DataReceived)]
 
     def reset(self, stream: int, code: int) -> None:
         """The peer broke off a stream of HTTP/3's."""
+        self.kept -= self.buffered(stream)
         self.handle_event(StreamReset(error_code=code, stream_id=stream))
+        self.kept += self.buffered(stream)
 
     def buffered(self, stream: int) -> int:
         """Bytes kept of an unfinished frame."""

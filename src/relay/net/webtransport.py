@@ -32,6 +32,9 @@ from relay.wire.buffer import encode_varint, scan_varint
 GOODBYE = 0.1
 """Seconds in which our last packets travel before QUIC is closed under an ended session."""
 
+MANY = 16
+"""Times ``max_request_headers`` that are kept of unfinished frames of all streams together."""
+
 
 class WebTransport(QuicTransport):
     """A session inside HTTP/3; subclasses ask for it or answer."""
@@ -213,8 +216,10 @@ class WebTransport(QuicTransport):
                 self.headers_received(event.stream_id, request, event.stream_ended)
             elif isinstance(event, DataReceived) and event.stream_id == self.session:
                 self._feed_capsules(event.data, event.stream_ended)
-        # The library keeps an unfinished frame of any length; we do not let it.
-        if self.http3.buffered(stream) > self.connection.limits.max_request_headers:
+        # The library keeps an unfinished frame of any length, and one of each stream; we do not let
+        # it.
+        most = self.connection.limits.max_request_headers
+        if self.http3.buffered(stream) > most or self.http3.kept > MANY * most:
             self._engine.end(H3_EXCESSIVE_LOAD, "the frame is too long (max_request_headers)")
 
     def _feed_capsules(self, data: bytes, fin: bool) -> None:
