@@ -195,6 +195,26 @@ def test_of_what_comes_before_the_answer_so_much_is_kept(
     assert room.is_forgotten()
 
 
+def test_so_much_is_kept_of_all_that_comes_before_the_answers(
+    world: World, draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrieving, "ALL_EARLY", 350)
+    room = Room(world, draft)
+    asked = [room.fetch(group) for group in range(4)]
+    for number in (0, 1, 2):
+        room.bring(asked[number], written_out(draft, b"x" * 100, group=number))
+        if number == 0:
+            room.accept(asked[0], (0, 0))  # it counts no more
+            assert room.viewer.only(events.FetchFinished)
+    room.bring(asked[3], written_out(draft, b"x" * 200, group=3), fin=False)
+    assert room.refused()
+    for number in (1, 2):
+        room.accept(asked[number], (number, 0))
+        assert room.viewer.only(events.FetchFinished)
+    assert room.is_forgotten()
+    assert room.source.visit.wire.server.receiver.groups.early == 0
+
+
 def test_what_a_viewer_of_the_same_protocol_fetches_is_asked_for(
     world: World, draft: Draft
 ) -> None:

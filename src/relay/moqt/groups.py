@@ -163,6 +163,8 @@ class Groups:
         """Subscriptions that are over with a last group."""
         self.retrievals: dict[int, Retrieving] = {}
         """Fetches of ours whose streams have not begun, by the numbers of their requests."""
+        self.early = 0
+        """Bytes kept of those that are not answered."""
         self._leaving: dict[int, tuple[Span, int]] = {}
         """Groups of these, by the streams that are not complete."""
         self.looks: dict[int, Callable[[int, int], int]] = {}

@@ -20,6 +20,9 @@ MAX_EARLY = 262_144
 """Bytes of a group kept that come before the answer, which says what its timestamps count. More:
 the fetch is given up."""
 
+ALL_EARLY = 16 * MAX_EARLY
+"""The same of all fetches of one session together."""
+
 
 class Retrieving(Talk):
     """One such group."""
@@ -73,8 +76,7 @@ class Retrieving(Talk):
                     return
                 stamps = self.desk.groups.stamps(message.timescale)
                 self._inward = FetchedInward(self.desk.draft, self._asked.group, stamps)
-                early, self._early = bytes(self._early), bytearray()
-                self._pass_on(early, self._has_ended)
+                self._pass_on(self._take_early(), self._has_ended)
             case wire.RequestError(code=code):
                 numbers = self.desk.draft.fetched
                 is_none = code in (numbers.out_of_range, numbers.nothing)
@@ -97,9 +99,11 @@ class Retrieving(Talk):
         if self._inward is not None:
             self._pass_on(data, fin)
             return
+        groups = self.desk.groups
         self._early += data
+        groups.early += len(data)
         self._has_ended = fin
-        if len(self._early) > MAX_EARLY:
+        if len(self._early) > MAX_EARLY or groups.early > ALL_EARLY:
             self._give_up(LimitExceeded.code)
 
     def broke_off(self, code: int) -> None:
@@ -128,7 +132,13 @@ class Retrieving(Talk):
         self._let_go()
         self.abort(code)
 
+    def _take_early(self) -> bytes:
+        early, self._early = bytes(self._early), bytearray()
+        self.desk.groups.early -= len(early)
+        return early
+
     def _let_go(self) -> None:
+        self._take_early()
         inlet, self._inlet = self._inlet, None
         if inlet is not None:
             self.desk.groups.break_off(inlet)
