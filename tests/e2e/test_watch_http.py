@@ -24,6 +24,7 @@ from relay.control.places import Crowded
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import ROOT, Path
+from relay.peer.judgement import Held
 from relay.quota import Tab
 from relay.quota.account import LEAST
 from relay.records.audit import Query
@@ -549,6 +550,36 @@ def test_head_is_answered_at_once_and_leaves_no_reader(running: Any) -> None:
             assert not relay.press.readers
             assert (await web.get("/health")).text == "ok\n"  # by the same connection
             assert (await web.head("/watch/anon/a/none")).status_code == 404
+
+    asyncio.run(main())
+
+
+def test_readers_that_come_together_begin_one_after_the_other(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        loop, rounds, begun = asyncio.get_running_loop(), 0, []
+        begin = press.Follower.open
+
+        def turn() -> None:
+            nonlocal rounds
+            rounds += 1
+            loop.call_soon(turn)
+
+        def open(self: press.Follower) -> None:
+            begun.append(rounds)
+            begin(self)
+
+        monkeypatch.setattr(press.Follower, "open", open)
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            await web.post("/publish/anon/a/x", json={})
+            admitted = Held(Grant(Path("anon/a"), (), (ROOT,), anonymous=True), "id", "::1"), None
+            address = relay.press.place("/anon/a/x", None)[1]
+            turn()
+            watches = (relay.press.watch(admitted, address, None) for _ in range(5))
+            for reader in await asyncio.gather(*watches):
+                reader.leave()
+            assert len(set(begun)) == 5
 
     asyncio.run(main())
 

@@ -175,6 +175,7 @@ class Press:
         self.directory = Directory()
         self.readers: set[Reader] = set()
         self._aside = Aside()
+        self._turn = asyncio.Lock()
         settings = station.settings
 
         def places(limit: int, each: int | None, kind: str, setting: str) -> Places:
@@ -262,6 +263,8 @@ class Press:
         rights = held.grant
         house, settings = self.relay.house, self.station.settings
         await known(self._account(rights), ("tracks", "subscribers", "egress_bits"), house.clock)
+        async with self._turn:  # each may be handed thousands of groups, and others wait meanwhile
+            await asyncio.sleep(0)
         self.watchers.require(held.remote)
         self.relay.judge.require(held)
         self._account(rights).require_egress(house.clock())
