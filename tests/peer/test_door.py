@@ -355,6 +355,36 @@ def test_one_guests_trouble_does_not_stop_the_clock_for_others() -> None:
     assert list(bench.door.guests.values()) == [good.accepted[0][0]]
 
 
+def _expire(bench: Bench) -> None:
+    bench.wall += 61
+    bench.door.tick(bench.now)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        _expire,
+        lambda bench: bench.door.recheck(lambda grant: "struck"),
+        lambda bench: bench.door.empty(Unauthorized("all out")),
+    ],
+    ids=["expired", "revoked", "stopping"],
+)
+def test_one_guests_trouble_keeps_nobody_in(end: Callable[[Bench], None]) -> None:
+    bench = Bench()
+    visits = [bench.knock(f"/demo?jwt={token()}") for _ in range(2)]
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    guest = visits[0].accepted[0][0]
+    guest.session.fail = guest.announcements.leave = broken
+    end(bench)
+    assert bench.door.guests == {}
+    assert bench.door.house.ledger.accounts["demo"].sessions == 0
+    assert visits[1].wire.server.closed is not None
+    assert "ZeroDivisionError" in bench.events("internal error")[0]["error"]
+
+
 def test_what_those_who_are_gone_announced_is_lost_although_nobody_has_a_turn() -> None:
     bench, ticked = Bench(), list[float]()
     bench.door.house.orphans.tick = ticked.append  # type: ignore[method-assign]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
 from typing import Any
 
 from relay.auth.grant import Ceiling, Grant
@@ -291,22 +292,28 @@ class Guest:
 
     def close(self, error: RelayError) -> None:
         """End the session from our side."""
-        self.session.fail(error)
-        self.leave(error, str(error))
+        try:
+            self.session.fail(error)
+        finally:
+            self.leave(error, str(error))
 
     def leave(self, error: RelayError, reason: str) -> None:
         """Let go of everything shared, exactly once."""
-        if not self.gone:
-            self.gone = True
-            if self.is_relay:
-                self.house.origin.relays -= 1
-            self.announcements.leave(error)
-            self.publishing.leave()
-            self.hearings.leave()
-            self.watching.leave(error)
-            self.tab.close()
-            self.probes.clear()
-            self.left(self, reason)
+        if self.gone:
+            return
+        self.gone = True
+        if self.is_relay:
+            self.house.origin.relays -= 1
+        # From the last to the first, each of them whatever another one raises: what is left half
+        # way is never come back to.
+        with ExitStack() as leaving:
+            leaving.callback(self.left, self, reason)
+            leaving.callback(self.probes.clear)
+            leaving.callback(self.tab.close)
+            leaving.callback(self.watching.leave, error)
+            leaving.callback(self.hearings.leave)
+            leaving.callback(self.publishing.leave)
+            leaving.callback(self.announcements.leave, error)
 
     def tick(self, now: float) -> None:
         """A few times a second: what is due by time."""
