@@ -110,3 +110,29 @@ def test_a_server_is_asked_as_often_as_it_says_within_limits() -> None:
     asyncio.run(main())
     assert heard.lists == [["https://a/"], ["https://b/"]]
     assert heard.said == ["relay list not usable", "relay list usable again"]
+
+
+def test_a_list_that_makes_no_sense_is_not_usable_for_being_the_same_still() -> None:
+    answers = [
+        Answer(b'["https://a/"]', 1.0),
+        Answer(b"[", 1.0),
+        Answer(None, 1.0),  # 304
+        Answer(b'["https://a/"]', 1.0),
+        Answer(None, 1.0),
+    ]
+    heard = Heard()
+
+    async def ask() -> Answer:
+        return answers.pop(0)
+
+    async def main() -> list[int]:
+        lists = Lists(ask, heard.changed, heard.log)
+        said = []
+        while answers:
+            await lists.look()
+            said.append(len(heard.said))
+        return said
+
+    assert asyncio.run(main()) == [0, 1, 1, 2, 2]
+    assert heard.lists == [["https://a/"]]
+    assert heard.said == ["relay list not usable", "relay list usable again"]

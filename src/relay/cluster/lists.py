@@ -82,6 +82,8 @@ class Lists:
         self._changed = changed
         self._log = log
         self._is_good = True
+        self._is_read = True
+        """Whether what came last, which may hold still, makes sense."""
         self._body: bytes | None = None
 
     async def run(self) -> None:
@@ -100,12 +102,14 @@ class Lists:
             else:
                 body, lifetime = await self._source()
                 wait = min(max(lifetime, SHORTEST), LONGEST)
-            if body is not None and body != self._body:
-                self._changed(read(body))
-                self._body = body
-            if not self._is_good:
+            if body is not None:
+                self._is_read = body == self._body
+                if not self._is_read:
+                    self._changed(read(body))
+                    self._body, self._is_read = body, True
+            if self._is_read and not self._is_good:
                 self._log("relay list usable again")
-            self._is_good = True
+            self._is_good = self._is_read
         except (RelayError, OSError) as error:
             if self._is_good:
                 self._log("relay list not usable", why=str(error))
