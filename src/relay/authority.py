@@ -85,6 +85,10 @@ class Loan:
         self._running = asyncio.current_task()
         try:
             self._reason = await self._lease.run()
+        except Exception as error:  # nobody would ask about the session any more
+            self._running, self._reason = None, "invalid"
+            over(self._reason, f"internal error: {error!r}")
+            raise
         finally:
             self._running = None
         over(self._reason, self._lease.why)

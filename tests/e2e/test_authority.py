@@ -34,6 +34,7 @@ from relay.net.trust import DialTls
 from relay.path import ROOT, Path
 from relay.records.audit import Query
 from relay.records.office import Operator
+from relay.server.parts import contained
 from relay.sidecar.client import Admission
 from relay.sidecar.inquiry import Ending, Inquiry, read_inquiry
 
@@ -356,6 +357,42 @@ def test_a_session_that_ends_as_it_begins_is_not_asked_about() -> None:
             loan.end("gone")
 
     asyncio.run(main())
+
+
+def test_a_session_that_nobody_asks_about_any_more_ends() -> None:
+    """An error that nobody foresaw ends the lease's task; the session must not go on without."""
+    over: list[str] = []
+
+    class Client:
+        ended: ClassVar[list[Ending]] = []
+
+        async def revalidate(self, *about: Any) -> Admission:
+            raise LookupError("nobody thought of this")
+
+        async def end(self, inquiry: Inquiry, ending: Ending) -> None:
+            self.ended.append(ending)
+
+    async def main() -> None:
+        escaped: list[BaseException] = []
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            spawn = lambda work: tasks.create_task(contained(work, escaped.append))  # noqa: E731
+            authority = Authority(Client(), "n", time.time, spawn)  # type: ignore[arg-type]
+            grant = Grant(Path("demo"), (ROOT,), (ROOT,))
+            decision = Decision(True, grant, (), Reason("allowed", ""), 200)
+            loan = Loan(
+                authority, Inquiry("1", "n", "quic", "/demo"), Admission(decision, 0.0), NO_FACTS
+            )
+
+            def ended(reason: str, why: str) -> None:
+                over.append(f"{reason}: {why}")
+                loan.end("as a session does that is closed")
+
+            loan.begin(lambda grant: None, ended)
+        assert [type(error) for error in escaped] == [LookupError]
+
+    asyncio.run(main())
+    assert over == ["invalid: internal error: LookupError('nobody thought of this')"]
+    assert [ending.reason for ending in Client.ended] == ["invalid"]
 
 
 def test_a_server_reads_the_end_whatever_a_peer_said_of_it() -> None:
