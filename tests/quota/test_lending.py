@@ -726,3 +726,67 @@ def test_a_new_lender_waits_for_nobody_who_died() -> None:
     assert not office.lender.is_ready
     office.lender.lost(1, office.borrowers[1].life)
     assert office.lender.is_ready
+
+
+@pytest.mark.parametrize("part", [0.1, 3])
+def test_another_rate_is_lent_from_then_on(part: float) -> None:
+    office, tabs = rate_office(2)
+    office.obey(egress_bits=int(8 * RATE * part))
+    sent, began = 0, office.now
+    for step in range(300):
+        office.now = began + step * 0.02
+        for tab in tabs:
+            while (room := tab.room(office.now)) > 0:
+                tab.sent(min(room, 1200), office.now)
+                sent += min(room, 1200)
+        office.settle()
+        if step % 10 == 0:
+            office.turn(0)
+            office.turn(1)
+    rate, seconds = RATE * part, office.now - began
+    # One second's worth of the rate before may be at hand.
+    assert 0.9 * rate * seconds <= sent <= rate * (seconds + 1 + INTERVAL) + RATE + 2400
+
+
+def test_what_a_worker_gave_up_in_another_life_says_nothing_of_this_one() -> None:
+    office = Office(2, sessions=4)
+    late = over_wire(office.borrowers[1].recall({A: ["sessions"]}))
+    office.ledgers[1] = Ledger(office.limits, 2)
+    office.ledgers[1].pressed = lambda: office.press(1)
+    office.borrowers[1] = Borrower(office.ledgers[1])
+    office.turn(1)
+    fill(office, 1, 4)
+    office.lender.recalled(1, late)
+    assert office.lender.lent(A, "sessions") == 4
+    report = over_wire(office.borrowers[1].report())
+    assert not office.lender.hear(1, report, office.now)[0]["is_stale"]
+
+
+def test_whoever_is_gone_leaves_nothing_behind_with_the_lender() -> None:
+    office = Office(2, sessions=4, sessions_per_second=100, egress_bits=8 * RATE)
+    (tab,) = answer(office, 1)
+    assert isinstance(tab, Tab)
+    tab.sent(1000, office.now)
+    for _ in range(2):
+        office.turn(1)
+    assert office.lender._held
+    assert office.lender._flows
+    tab.close()
+    for _ in range(4):
+        office.now += 10
+        office.ledgers[1].tick(office.now)
+        for index in (0, 1):
+            office.turn(index)
+    assert office.lender._held == {}
+    assert office.lender._flows == {}
+
+
+def test_what_nobody_limits_any_more_is_not_kept_by_the_lender() -> None:
+    office, tabs = rate_office(2)
+    tabs[0].sent(1000, office.now)
+    office.turn(0)
+    assert office.lender._flows
+    office.obey(egress_bits=0, ingress_bits=0)
+    office.now += 10
+    office.turn(0)
+    assert office.lender._flows == {}
