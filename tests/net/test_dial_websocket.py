@@ -7,7 +7,7 @@ import contextlib
 import gc
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from relay.errors import ConfigError, SessionLost
 from relay.net import dial_websocket
 from relay.net.dial import Session, dial
 from relay.net.dial_websocket import SocketAttempt
+from relay.net.qmux import QmuxTransport
 from relay.net.qmux_frames import Parameters, parameters_frame
 from relay.net.settings import QuicLimits
 from relay.net.trust import DialTls
@@ -63,14 +64,14 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def speaking(
-    handler: Callable[[ServerConnection], Awaitable[None]],
+    handler: Callable[[ServerConnection], Awaitable[None]], **more: Any
 ) -> AsyncIterator[tuple[Session, Ending]]:
     """A session with a server that speaks as it is told."""
     spoken = [Subprotocol(SPOKEN)]
     quiet: Any = {"subprotocols": spoken, "ping_interval": None, "close_timeout": 0.1}
     async with serve(handler, "127.0.0.1", 0, **quiet) as server:
         url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
-        session = await dial(url, protocols=(VERSION,), limits=BRIEF)
+        session = await dial(url, protocols=(VERSION,), limits=BRIEF, **more)
         ending = Ending()
         session.start(ending)  # type: ignore[arg-type]
         try:
@@ -215,6 +216,30 @@ async def test_text_is_no_message_of_ours_and_why_a_server_closes_is_told() -> N
     async with speaking(close) as (_, ending):
         assert await ending.reason == "the connection was closed with 1008: token\nexpired"
     assert str(SessionLost("token\nexpired" + "x" * 900)) == "token expired" + "x" * 487
+
+
+async def test_a_session_that_nobody_reads_any_more_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server answers pings, so that silence would not end it."""
+    said: list[Exception] = []
+    hear = QmuxTransport.hear
+
+    def failing(self: QmuxTransport, message: bytes) -> Iterator[None]:
+        if message != AMPLE:
+            raise LookupError("nobody thought of this")
+        return hear(self, message)
+
+    monkeypatch.setattr(QmuxTransport, "hear", failing)
+
+    async def handler(server: ServerConnection) -> None:
+        await server.send(AMPLE)
+        await server.send(b"?")
+        await server.wait_closed()
+
+    async with speaking(handler, on_error=said.append) as (_, ending), asyncio.timeout(3):
+        await ending.reason
+    assert [type(error) for error in said] == [LookupError]
 
 
 def test_who_gives_up_leaves_no_error_of_a_server_without_tls_to_nobody() -> None:

@@ -65,6 +65,7 @@ class DialledSocket:
         self.transport: Transport = self._transport
         self._socket = socket
         self._limits = limits
+        self._failed = failed
         self._transport.begin(next(wire for wire in WIRES if wire.name == name))
         self._writing = asyncio.ensure_future(self._write())
         self._reading = asyncio.ensure_future(self._read())
@@ -89,12 +90,16 @@ class DialledSocket:
 
     async def _read(self) -> None:
         turns, use = Turns(), Use()
-        with contextlib.suppress(ConnectionClosed):
+        try:
             async for message in self._socket:
                 if not isinstance(message, bytes):
                     self._transport.close(ProtocolViolation.session_code, "a message of text")
                     break
                 await turns.through(self._transport.hear(message), use)
+        except ConnectionClosed:
+            pass
+        except Exception as error:  # the server's answers to pings would keep it for ever
+            self._failed(error)
         self._transport.lost(_ended(self._socket))
 
     async def _watch(self) -> None:
