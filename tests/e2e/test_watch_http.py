@@ -21,6 +21,7 @@ from relay.auth.keys import Key
 from relay.auth.revocation import Revocation
 from relay.client import connect
 from relay.control.places import Crowded
+from relay.ingest.watching import Follower
 from relay.model.track import TrackInfo
 from relay.net.trust import DialTls
 from relay.path import ROOT, Path
@@ -76,6 +77,26 @@ def test_more_readers_than_the_limit_are_turned_away_until_one_leaves(
             await until(lambda: not relay.press.readers)
             async with web.stream("GET", "/watch/anon/a/x") as third:
                 assert third.status_code == 200
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_cannot_begin_leaves_nothing_behind(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: Follower) -> None:
+        raise LookupError("nobody thought of this")
+
+    async def main() -> None:
+        async with running() as relay, httpx.AsyncClient(base_url=base(relay)) as web:
+            await web.post("/publish/anon/a/x", json={})
+            with monkeypatch.context() as patched:
+                patched.setattr(Follower, "open", failing)
+                assert (await web.get("/watch/anon/a/x")).status_code == 500
+            assert relay.press.readers == set()
+            assert relay.house.ledger.accounts["anon"].tracks == 0
+            most = relay.press.station.settings.max_watchers
+            relay.press.watchers.require("127.0.0.1", most // 4)
 
     asyncio.run(main())
 

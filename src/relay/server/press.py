@@ -288,12 +288,12 @@ class Press:
         reader = Reader(self, held, follower, loan, tab)
         self.watchers.take(held.remote)
         self.readers.add(reader)
-        if loan is not None:
-            loan.begin(reader.change, reader.over)
-        if start is not None:
-            self.station.recall(rights.root, track, start)
-        follower.open()
         try:
+            if loan is not None:
+                loan.begin(reader.change, reader.over)
+            if start is not None:
+                self.station.recall(rights.root, track, start)
+            follower.open()
             async with asyncio.timeout(self.relay.settings.web.limits.fetch_timeout):
                 await follower.known()
         except BaseException:
