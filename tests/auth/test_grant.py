@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.auth.grant import Allowed, Ceiling, Denied, Grant, common, rebase
+from relay.auth.revocation import Holder
 from relay.errors import BadRequest
 from relay.path import ROOT, Path
 
@@ -73,3 +76,17 @@ def test_a_ceiling_takes_away_and_never_gives() -> None:
     both = Ceiling((Path("a"), Path("b"))).under(Ceiling((Path("b/x"),), ()))
     assert both == Ceiling((Path("b/x"),), ())
     assert Ceiling().under(both) == both.under(Ceiling()) == both
+
+
+def test_somebody_else_pays_only_where_the_credential_says_so() -> None:
+    assert Grant(Path("r"), tenant="r", home="r").payer is None
+    assert Grant(Path("r"), tenant="acme", home="r").payer == "acme"
+    assert Grant(ROOT).payer is None
+
+
+def test_whom_a_revocation_may_strike_is_whoever_vouched() -> None:
+    grant = Grant(Path("r"), subject="s", kid="k", jti="j", tenant="t", issued=5.0)
+    shown = Holder(jti="fingerprint")
+    assert grant.holders == (Holder("j", "s", "k", "t", 5.0),)
+    assert replace(grant, beside=shown).holders == (grant.holder, shown)
+    assert replace(grant, beside=shown, anonymous=True).holders == ()

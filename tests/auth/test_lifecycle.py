@@ -57,6 +57,31 @@ def test_where_none_follows_a_fresh_one_signs() -> None:
     assert states(rotated(lone, key("b"), 1.0, 5.0, False), 1.0) == {"a": "retiring", "b": "active"}
 
 
+def test_a_retired_key_is_listed_for_a_while_and_then_forgotten() -> None:
+    keys = rotated(begun([], [key("a"), key("b")], 0.0), key("c"), 10.0, 5.0, False)
+    old, active, following = keys
+    assert not old.is_forgotten(14.0 + KEEP_RETIRED)
+    assert old.is_forgotten(15.0 + KEEP_RETIRED)
+    assert not replace(old, ends=1e9).is_forgotten(15.0 + KEEP_RETIRED), "it vouches still"
+    assert not replace(old, ends=None).is_forgotten(1e12)
+    assert not any(each.is_forgotten(1e12) for each in (active, following))
+    again = rotated(keys, key("d"), 15.0 + KEEP_RETIRED, 5.0, False)
+    assert [each.kid for each in again] == ["b", "c", "d"]
+
+
+def test_of_several_who_rotate_or_strike_one_key_the_others_find_it_done() -> None:
+    keys = rotated(begun([], [key("a"), key("b")], 0.0), key("c"), 10.0, 100.0, False, kid="a")
+    with pytest.raises(BadRequest, match="a does not sign: somebody else rotated"):
+        rotated(keys, key("d"), 11.0, 100.0, False, kid="a")
+    with pytest.raises(BadRequest, match="no signing key yet"):
+        rotated(keys, key("d"), 11.0, 100.0, False, kid="x")
+    struck = rotated(keys, key("d"), 12.0, 100.0, True, kid="a")
+    assert states(struck, 12.0) == {"a": "retired", "b": "active", "c": "next"}
+    assert (struck[0].ends, struck[0].compromised) == (12.0, True)
+    twice = rotated(struck, key("e"), 13.0, 100.0, True, kid="a")
+    assert twice == struck, "since when it is retired stays, and nobody else goes"
+
+
 @pytest.mark.parametrize("grace", [-1.0, MAX_GRACE + 1, float("nan"), float("inf")])
 def test_a_grace_without_sense_is_refused(grace: float) -> None:
     with pytest.raises(BadRequest, match="a grace"):
