@@ -24,12 +24,12 @@ from relay.auth.credentials import (
     make_token,
     secret_digest,
 )
-from relay.auth.decide import Decision, Request, decide
+from relay.auth.decide import Decision, Request, decide, require_unrevoked
 from relay.auth.facts import Facts, StoredToken
 from relay.auth.grant import Grant
 from relay.auth.keys import Key, KeySet
 from relay.auth.needs import needs
-from relay.auth.reason import PLACES
+from relay.auth.reason import PLACES, Refusal
 from relay.auth.revocation import Revocation, Revocations
 from relay.auth.settings import AuthSettings
 from relay.path import Path
@@ -271,6 +271,69 @@ def test_what_was_exchanged_for_a_key_that_is_not_known_is_refused_where_session
         assert (decision.reason.code == "allowed") is is_let_in
         silent = decide(request, known, settings, NOW, replace(told, silence="nobody answers"))
         assert is_let_in or silent.status == 503
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        (Facts(), None),
+        (Facts(unavailable="the store is silent"), "unavailable"),
+        (Facts(Revocations([Revocation("sub", "alice")]).check), "revoked"),
+        (Facts(Revocations([Revocation("tenant", "acme")]).check), "revoked"),
+        (Facts(Revocations([Revocation("jti", FINGERPRINT)]).check), None),
+        (
+            Facts(
+                Revocations([Revocation("jti", FINGERPRINT)]).check,
+                certificate=Certificate(FINGERPRINT, NOW + 50),
+            ),
+            "revoked",
+        ),
+    ],
+)
+def test_whom_another_server_lets_in_is_struck_by_what_is_known_here(
+    facts: Facts, code: str | None
+) -> None:
+    let_in = Grant(Path("plant"), (), (Path(""),), subject="alice", tenant="acme")
+    try:
+        require_unrevoked(let_in, facts, NOW)
+    except Refusal as refusal:
+        assert refusal.reason.code == code
+    else:
+        assert code is None
+
+
+@pytest.mark.parametrize(
+    ("exp", "not_after", "ends"),
+    [(NOW + 40, NOW + 50, NOW + 40), (NOW + 600, NOW + 50, NOW + 50), (None, NOW + 50, NOW + 50)],
+)
+def test_what_ends_first_ends_the_grant_of_a_token_beside_a_certificate(
+    keys: Keys, forge: Forge, exp: int | None, not_after: int, ends: int
+) -> None:
+    claims = {"root": "plant", "get": [""]} | ({} if exp is None else {"exp": exp})
+    told = Facts(certificate=Certificate(FINGERPRINT, not_after))
+    request = Request(f"/plant?jwt={forge(keys['k1'], claims)}")
+    grant = decide(request, KeySet((keys["k1"],)), AuthSettings(), NOW, told).grant
+    assert grant is not None
+    assert grant.expires == ends
+
+
+def test_without_any_key_a_token_is_refused_and_maybe_for_want_of_an_answer(
+    keys: Keys, forge: Forge
+) -> None:
+    request = Request(f"/plant?jwt={forge(keys['k1'], {'root': 'plant', 'exp': NOW + 60})}")
+    silent = Facts(silence="https://id.example.com does not answer")
+    found = [decide(request, KeySet(), AuthSettings(), NOW, facts) for facts in (Facts(), silent)]
+    assert [(each.reason.code, each.status) for each in found] == [
+        ("no_keys", 401),
+        ("unavailable", 503),
+    ]
+
+
+def test_why_the_public_was_let_in_is_what_it_may_do() -> None:
+    settings = AuthSettings.model_validate({"public": {"subscribe": ["plant"]}})
+    decision = decide(Request("/plant"), KeySet(), settings, NOW)
+    assert decision.steps[-1].name == "public"
+    assert decision.reason.text == "may publish nothing, subscribe everything"
 
 
 def test_a_revocation_that_was_looked_for_is_a_step(keys: Keys, forge: Forge) -> None:
