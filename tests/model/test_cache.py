@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from relay.errors import Cancelled
+from relay.model.demand import TrackInfo
 from relay.model.group import CHUNK_COST, GROUP_COST
+from relay.path import Path
 
 KIB = 1024
 EACH = GROUP_COST + CHUNK_COST + 10 * KIB
@@ -139,3 +141,78 @@ def test_a_group_that_was_asked_for_stays_longer_than_what_has_ended(fakes):
     asked.write(b"x" * 10 * KIB, 1.0)
     assert asked.error is not None, "it is more than the tenant may have"
     assert setting.cache.used == 0
+
+
+def neighbour(fakes, setting):
+    """A track of another tenant's, watched from its beginning."""
+    assert setting.origin.announce(Path("other/b"), fakes.Source(), (8,), 0.0) is not None
+    track = setting.origin.find(Path("other/b")).track("t")
+    track.watch(fakes.Viewer(start=0), 0.0)
+    track.accept(TrackInfo())
+    return track
+
+
+def whole(track, *sequences):
+    for sequence in sequences:
+        group = track.open_group(sequence, "raw", 0.0)
+        group.write(b"x" * 10 * KIB, 0.0)
+        group.finish(0.0)
+
+
+def test_a_limit_that_changes_is_obeyed_by_its_tenant_alone(fakes):
+    setting, limits, told = budget(fakes, 100), {"b": 0, "other": 0}, []
+    cache = setting.cache
+    cache.limit_of, cache.overflowed = limits.__getitem__, told.append
+    other = neighbour(fakes, setting)
+    fill(setting, 0, 1, 2, 3)
+    whole(other, 0, 1, 2)
+    limits["b"] = 2 * EACH
+    cache.obey()
+    assert (list(setting.track.groups), list(other.groups)) == ([2, 3], [0, 1, 2])
+    assert (cache.used_by("b"), cache.used_by("other"), told) == (2 * EACH, 3 * EACH, ["b"])
+    fill(setting, 4)
+    assert (list(setting.track.groups), told) == ([3, 4], ["b", "b"])
+    limits["b"] = 3 * EACH
+    cache.obey()
+    fill(setting, 5)
+    assert (list(setting.track.groups), told) == ([3, 4, 5], ["b", "b"])
+    limits["b"] = 0
+    cache.obey()
+    fill(setting, 6, 7)
+    assert list(setting.track.groups) == [3, 4, 5, 6, 7]
+
+
+def test_of_a_tenants_own_what_is_not_the_latest_of_its_track_goes_first(fakes):
+    setting = budget(fakes, 100)
+    setting.cache.limit_of = lambda tenant: 3 * EACH
+    setting.cache.obey()
+    second = setting.broadcast.track("second")
+    second.watch(fakes.Viewer(start=0), 0.0)
+    whole(second, 0)
+    fill(setting, 0, 1, 2)
+    assert (list(second.groups), list(setting.track.groups)) == ([0], [1, 2])
+    fill(setting, 3, end=False)[0].abort(Cancelled("enough"))  # so 2 is the latest again
+    whole(second, 1, 2)
+    assert (list(second.groups), list(setting.track.groups)) == ([1, 2], [2])
+
+
+def test_of_a_tenant_that_has_nothing_cached_nothing_is_kept(fakes):
+    setting = budget(fakes, 100)
+    other = neighbour(fakes, setting)
+    whole(other, 0)
+    assert list(setting.cache._shares) == ["other"]
+    other.end(Cancelled("enough"))
+    assert (setting.cache._shares, setting.cache.used_by("other")) == ({}, 0)
+
+
+def test_what_fits_exactly_stays(fakes):
+    setting = budget(fakes, 3)
+    setting.cache.limit_of = lambda tenant: 2 * EACH
+    setting.cache.obey()
+    told = []
+    setting.cache.overflowed = told.append
+    fill(setting, 0, 1)
+    assert (list(setting.track.groups), told) == ([0, 1], [])
+    other = neighbour(fakes, setting)
+    whole(other, 0)
+    assert (list(setting.track.groups), list(other.groups), told) == ([0, 1], [0], [])
