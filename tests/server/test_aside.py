@@ -115,3 +115,20 @@ def test_what_has_not_begun_at_the_end_does_not() -> None:
                 await aside.do(work, "c")
 
     asyncio.run(main())
+
+
+def test_whose_turn_it_is_at_the_end_is_told_so_as_well() -> None:
+    async def main() -> None:
+        aside = Aside()
+
+        async def last() -> None:
+            await aside.do(lambda: None, "a")
+            aside.close()  # the next one has its turn, and has not gone on yet
+
+        async with asyncio.timeout(5):
+            _, second = await asyncio.gather(
+                last(), aside.do(lambda: None, "b"), return_exceptions=True
+            )
+        assert isinstance(second, Unavailable)
+
+    asyncio.run(main())

@@ -44,6 +44,8 @@ class Aside:
             self._next()
         try:
             await turn
+            if self._is_over:
+                raise Unavailable(STOPPING)
             return await loop.run_in_executor(self._pool, work)
         finally:
             if turn.done() and not turn.cancelled():
