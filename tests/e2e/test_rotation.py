@@ -17,14 +17,18 @@ from typing import Any
 
 import pytest
 
-from pace import rest
+from pace import rest, until
 from relay.auth import mint
 from relay.auth.claims import Claims
+from relay.auth.credentials import make_token, secret_digest
+from relay.auth.facts import StoredToken
 from relay.auth.keys import Key, generate
 from relay.client import connect
+from relay.control.serve import HttpListener
 from relay.errors import SessionLost
 from relay.net.trust import DialTls
-from relay.path import Path
+from relay.path import ROOT, Path
+from relay.server.relay import Relay
 
 TRUST = DialTls(disable_verify=True)
 LIVE = 100
@@ -170,3 +174,49 @@ def test_rotation_under_load(running: Any, folder: File, source: str) -> None:
                 await under_load(relay, show, made, 0.0)
 
     asyncio.run(by_folder() if source == "folder" else by_set())
+
+
+@pytest.mark.parametrize("is_store", [False, True], ids=["keys at a URL", "a token of the store"])
+def test_whoever_comes_while_the_relay_begins_is_decided_on_as_later(
+    running: Any, folder: File, monkeypatch: pytest.MonkeyPatch, is_store: bool
+) -> None:
+    """QUIC is taken as soon as the socket is there, and HTTP may need a while to be."""
+    serve, open_records = HttpListener.serve, Relay._open_records
+    relays: list[Relay] = []
+    made, key = make_token(), generate("ES256", "k1")
+    stored = StoredToken(made.prefix, secret_digest(made.secret), "cam", subscribe=(ROOT,))
+
+    async def opened(self: Relay, closing: Any) -> None:
+        await open_records(self, closing)
+        await self.desk.records.add_token(stored)
+        relays.append(self)
+
+    async def main() -> None:
+        may_serve, may_end = asyncio.Event(), asyncio.Event()
+
+        async def slowly(self: HttpListener) -> None:
+            await may_serve.wait()
+            await serve(self)
+
+        monkeypatch.setattr(HttpListener, "serve", slowly)
+        monkeypatch.setattr(Relay, "_open_records", opened)
+
+        async with key_set() as (url, show):
+            show(key)
+            said = f'jwks = ["{url}"]\n[auth.fetch]\nallow_private = true\n'
+
+            async def run() -> None:
+                async with running(f'{said}[web.http]\nlisten = "127.0.0.1:0"\n', BASE):
+                    await may_end.wait()
+
+            async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+                tasks.create_task(run())
+                await until(lambda: relays and relays[0].quic_address[1])
+                bearer = str(made) if is_store else signed(key)
+                host, port = relays[0].quic_address
+                async with connect(f"https://{host}:{port}/demo?jwt={bearer}", tls=TRUST) as client:
+                    assert not client.lost.done()
+                    may_serve.set()
+                may_end.set()
+
+    asyncio.run(main())

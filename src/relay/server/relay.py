@@ -253,22 +253,24 @@ class Relay:
             closing.push_async_callback(self.endpoint.close)
             faces = self._listen(closing)
             tasks = await closing.enter_async_context(asyncio.TaskGroup())
+            # From the next turn on somebody may come, who may have to wait, for a key perhaps.
+            self.judge.spawn = lambda work: tasks.create_task(contained(work, self._escaped))
+            running = [tasks.create_task(self.keyring.run())]
             for listener in self._make_faces(faces):
                 tasks.create_task(listener.serve())
             for listener in self._listeners:
                 await listener.started.wait()
-            self.judge.spawn = lambda work: tasks.create_task(contained(work, self._escaped))
             links = self._join_cluster(closing)
             await self._join_crew(closing)
             await self._take_streams(faces, closing)
-            work = [self._keep_time(), self.desk.run(), self.keyring.run(), *links]
+            work = [self._keep_time(), self.desk.run(), *links]
             if self.post is not None:
                 work.append(self.shares.run())
             if self.webhook is not None:
                 work.append(self.webhook.run())
             if self.is_first:
                 work += self._outward_work()
-            running = [tasks.create_task(each) for each in work]
+            running += [tasks.create_task(each) for each in work]
             try:
                 yield self
             finally:
