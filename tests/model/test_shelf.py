@@ -133,6 +133,56 @@ def test_of_too_many_that_are_under_way_the_first_is_given_up(setting):
     assert [isinstance(group.error, Lagged) for group in opened] == [True, True] + [False] * 4
 
 
+@pytest.fixture
+def fetching(fakes):
+    """A track that is at group 5, of which older ones may be asked for."""
+    setting = fakes.Setting(fakes.FetchSource())
+    setting.live(start=0)
+    setting.group(5, 0.0)
+    return setting
+
+
+def fetched(setting, fakes, sequence, now=0.0):
+    setting.track.fetch(sequence, fakes.Fetcher(), now)
+    return setting.track.open_fetched(sequence, fakes.RAW, now)
+
+
+def test_what_a_fetch_brings_ages_once_the_feed_has_it_too(fetching, fakes):
+    track, group = fetching.track, fetched(fetching, fakes, 3)
+    fetching.origin.tick(100.0)
+    assert list(track.groups) == [5, 3], "whoever asked waits for the rest"
+    assert track.open_group(3, fakes.RAW, 100.0) is None
+    fetching.origin.tick(100.1)
+    assert list(track.groups) == [5]
+    assert group.ended
+
+
+def test_a_group_that_broke_off_is_not_a_fetchs_when_the_feed_brings_it(fetching, fakes):
+    fetched(fetching, fakes, 3).abort(Cancelled("reset"))
+    assert fetching.track.shelf.fetched == set()
+    late = fetching.track.open_group(3, fakes.RAW, 1.0)
+    fetching.origin.tick(6.0)
+    assert list(fetching.track.groups) == [5]
+    assert late.ended
+
+
+def test_what_comes_and_goes_leaves_no_dates_behind(setting):
+    for sequence in range(1000):
+        setting.group(sequence, sequence / 1e6)
+    assert len(setting.track.shelf._ages) <= 2 * 4 + 64 + 1
+    setting.origin.tick(4.0)
+    assert list(setting.track.groups) == [996, 997, 998, 999]
+    setting.origin.tick(5.1)
+    assert list(setting.track.groups) == [999]
+
+
+def test_a_track_that_has_ended_is_not_rung(setting):
+    setting.group(0)
+    setting.group(1)
+    setting.track.end(Cancelled("enough"))
+    assert setting.track.shelf._alarm.due is None
+
+
 STEPS = st.lists(
     st.tuples(st.integers(0, 12), st.sampled_from(["open", "finish", "abort", "wait"])),
     max_size=40,
