@@ -142,6 +142,29 @@ def test_what_a_withdrawn_entry_covered_comes_to_light(monkeypatch: pytest.Monke
     asyncio.run(scenario())
 
 
+def test_all_that_came_is_in_force_whatever_a_listener_makes_of_one() -> None:
+    async def scenario() -> None:
+        store = MemoryRecords()
+        feed = RevocationFeed(store, 0.25, lambda: NOW, no_log)
+        told: list[str] = []
+
+        def failing(entry: Revocation) -> None:
+            told.append(entry.value)
+            raise LookupError("nobody thought of this")
+
+        feed.listeners.append(failing)
+        for name in ("alice", "bob"):
+            await store.revoke(Revocation("sub", name), NOW)
+        with pytest.raises(LookupError):
+            await feed.refresh()
+        await feed.refresh()
+        assert told == ["alice"]
+        assert feed.index.check(Holder(sub="alice"), NOW) is not None
+        assert feed.index.check(BOB, NOW) is not None
+
+    asyncio.run(scenario())
+
+
 class Moody(MemoryRecords):
     """A store that can be told not to answer."""
 

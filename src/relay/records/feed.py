@@ -82,12 +82,12 @@ class RevocationFeed:
                 if gone := {_named(change.entry) for change in changes if change.withdrawn}:
                     self._believed = {each for each in self._believed if _named(each) not in gone}
                     await self._reload()
-                self._position = changes[-1].number
                 for change in changes:
-                    self._take(change)
-                    if change.withdrawn:
-                        for listener in self.withdrawals:
-                            listener(change.entry, self._wall())
+                    if self._is_in_force(change):
+                        self.index.add(change.entry)
+                self._position = changes[-1].number
+                for change in changes:  # now that all are in force, however telling it goes
+                    self._tell(change)
             self.read_at = self._clock()
 
     async def look_back(self) -> None:
@@ -109,7 +109,7 @@ class RevocationFeed:
         kept = [entry async for entry in self._kept()]
         for entry in kept:
             if not self.index.holds(entry):
-                self._take(Change(entry.id, entry))
+                self._put_in_force(entry)
         now = self.settled()
         lost = {entry for entry in known.difference(kept, self._believed) if entry.is_active(now)}
         self._believed |= lost
@@ -147,9 +147,7 @@ class RevocationFeed:
         """Another relay says that somebody is revoked: in force here and now."""
         if entry.is_active(self.settled()):
             self._believed.add(entry)
-            self.index.add(entry)
-            for listener in self.listeners:
-                listener(entry)
+            self._put_in_force(entry)
 
     async def adopt(self, entry: Revocation) -> None:
         """Keep what another relay has revoked, unless somebody on the store was faster. Raises as
@@ -204,12 +202,21 @@ class RevocationFeed:
             self._expire()
             await beat(self._poll)
 
-    def _take(self, change: Change) -> None:
-        if change.withdrawn or not change.entry.is_active(self.settled()):
-            return
-        self.index.add(change.entry)
+    def _put_in_force(self, entry: Revocation) -> None:
+        self.index.add(entry)
         for listener in self.listeners:
-            listener(change.entry)
+            listener(entry)
+
+    def _is_in_force(self, change: Change) -> bool:
+        return not change.withdrawn and change.entry.is_active(self.settled())
+
+    def _tell(self, change: Change) -> None:
+        if change.withdrawn:
+            for withdrawal in self.withdrawals:
+                withdrawal(change.entry, self._wall())
+        elif self._is_in_force(change):
+            for listener in self.listeners:
+                listener(change.entry)
 
     async def _reload(self) -> None:
         """Read everything anew: what a withdrawn entry had covered must come to light again."""
