@@ -252,7 +252,7 @@ class Door:
         def over(reason: str, why: str) -> None:
             self.house.log("no longer granted", id=guest.id, reason=reason, why=why)
             self._tell(ending(reason), guest, reason=reason, why=why)
-            self._end(guest, Unauthorized(f"{reason} (id {guest.id})"))
+            guest.close(Unauthorized(f"{reason} (id {guest.id})"))
 
         self._loans[guest.id] = loan
         loan.begin(changed, over)
@@ -288,7 +288,7 @@ class Door:
             if (guest := self.guests.get(id)) is not None:
                 why = f"{what_ends(guest.grant, guest.certificate)} expired"
                 self._tell("expire", guest, reason="expired", why=why)
-                self._end(guest, Unauthorized(f"{why} (id {id})"))
+                guest.close(Unauthorized(f"{why} (id {id})"))
         for id, (due, why) in tuple(self._parting.items()):
             if now >= due:
                 del self._parting[id]
@@ -299,7 +299,7 @@ class Door:
                 guest.tick(now)
             except Exception as error:  # one guest's trouble must not stop the clock for all
                 self.house.log("internal error", id=guest.id, error=repr(error))
-                self._end(guest, RelayError("internal error"))
+                guest.close(RelayError("internal error"))
         self.house.orphans.tick(now)
 
     def recheck(self, struck: Callable[[Grant], str | None]) -> int:
@@ -322,14 +322,7 @@ class Door:
     def _show_out(self, guest: Guest, why: str) -> None:
         self.house.log("revoked", id=guest.id, why=why)
         self._tell("revoke", guest, reason="revoked", why=why)
-        self._end(guest, Unauthorized(f"revoked (id {guest.id})"))
-
-    def _end(self, guest: Guest, error: RelayError) -> None:
-        """End a session. Trouble with one must not leave others in whose time has come as well."""
-        try:
-            guest.close(error)
-        except Exception as trouble:
-            self.house.log("internal error", id=guest.id, error=repr(trouble))
+        guest.close(Unauthorized(f"revoked (id {guest.id})"))
 
     def _tell(self, action: str, guest: Guest, **facts: Any) -> None:
         """Have it kept what became of a guest."""
@@ -415,4 +408,4 @@ class Door:
     def empty(self, error: RelayError) -> None:
         """Show everybody out."""
         for guest in (*self.guests.values(), *self.links.values()):
-            self._end(guest, error)
+            guest.close(error)

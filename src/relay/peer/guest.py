@@ -291,11 +291,14 @@ class Guest:
             self.hearings.withhold_transit(near)
 
     def close(self, error: RelayError) -> None:
-        """End the session from our side."""
+        """End the session from our side. Never raises: whoever ends one has others to see to."""
         try:
-            self.session.fail(error)
-        finally:
-            self.leave(error, str(error))
+            try:
+                self.session.fail(error)
+            finally:
+                self.leave(error, str(error))
+        except Exception as trouble:
+            self.house.log("internal error", id=self.id, error=repr(trouble))
 
     def leave(self, error: RelayError, reason: str) -> None:
         """Let go of everything shared, exactly once."""
