@@ -178,6 +178,26 @@ def test_it_is_renewed_before_it_breaks() -> None:
     asyncio.run(main())
 
 
+def test_what_nobody_foresaw_costs_the_link_its_sessions_and_it_is_dialled_again() -> None:
+    async def main() -> None:
+        far = Far()
+
+        def failing() -> None:
+            raise LookupError("nobody thought of this")
+
+        async with far.linked() as link:
+            await until(lambda: link.state.session)
+            far.sessions[0].guest.retire = failing
+            link.renew()
+            await until(lambda: len(far.sessions) == 3)
+            await until(lambda: link.state.session is far.sessions[2])
+            assert [each.closed for each in far.sessions] == [1, 1, 0]
+        errors = [facts["error"] for event, facts in far.said if event == "internal error"]
+        assert errors == ["LookupError('nobody thought of this')"]
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_replaced_session_ends_what_it_began_if_that_is_not_for_ever(ends: bool) -> None:
     async def main() -> None:

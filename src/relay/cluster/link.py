@@ -16,7 +16,7 @@ from pathlib import Path as File
 from typing import Any, Protocol
 
 from relay.cluster.address import Address
-from relay.errors import ConfigError, RelayError, SessionLost
+from relay.errors import ConfigError, RelayError, SessionLost, first_of
 from relay.peer.guest import Guest
 
 FIRST_WAIT = 0.5
@@ -119,7 +119,15 @@ class Link:
         return self._token is not None and not self.address.has_token
 
     async def run(self) -> None:
-        """Keep the link up until cancelled."""
+        """Keep the link up until cancelled. What nobody foresaw costs its sessions and no others."""
+        while True:
+            try:
+                await self._stay()
+            except Exception as error:
+                self._log("internal error", peer=self.address.key, error=repr(first_of(error)))
+            await asyncio.sleep(LONGEST_WAIT)
+
+    async def _stay(self) -> None:
         first, longest = FIRST_WAIT, LONGEST_WAIT
         if self.address.is_near:
             first = longest = NEAR_WAIT
