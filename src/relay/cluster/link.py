@@ -119,7 +119,7 @@ class Link:
         return self._token is not None and not self.address.has_token
 
     async def run(self) -> None:
-        """Keep the link up until cancelled. What nobody foresaw costs its sessions and no others."""
+        """Keep the link up until cancelled; what nobody foresaw costs its own sessions alone."""
         while True:
             try:
                 await self._stay()
