@@ -554,7 +554,7 @@ def test_a_relay_hears_what_struck_it_and_is_shown_out_then() -> None:
     ]
     assert closed == (Unauthorized.session_code, f"revoked (id {id})")
     assert [action for action, _ in bench.kept] == ["allow", "allow", "revoke", "revoke"]
-    assert bench.door.guests == {}
+    assert bench.door.guests == bench.door._parting == {}
 
 
 class Lent:
@@ -599,6 +599,53 @@ def test_a_session_follows_what_its_lender_says(
     assert bench.kept[-1][0] == "revoke"
     (line,) = bench.events("no longer granted")
     assert line["why"] == "they said so"
+
+
+def test_who_has_left_by_the_time_of_the_decision_takes_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loan = Lent()
+
+    async def ask(self: Slow, request: Any, knock: Any, facts: Any) -> Any:
+        grant = Grant(Path("demo"), (Path(""),), tenant="demo")
+        return Decision(True, grant, (), Reason("allowed", ""), 200), loan
+
+    monkeypatch.setattr(Slow, "ask", ask)
+    bench = Undecided()
+    visit = bench.knock(None)
+    setup(visit, "/demo")
+    bench.now += 2.5
+    visit.accepted[0][0].connection_lost(0, "bye")
+    (line,) = bench.events("left")
+    assert (line["reason"], line["seconds"]) == ("bye", 2.5)
+    bench.decide()
+    assert bench.door.house.ledger.accounts["demo"].sessions == 0
+    assert (bench.door.guests, loan.ended) == ({}, [(0, 0)])
+    assert bench.kept == []
+
+
+def test_a_session_is_nobody_elses_to_refresh_and_the_log_says_so() -> None:
+    bench = Bench()
+    bench.knock(f"/demo?jwt={token(sub='me')}")
+    ((id, guest),) = bench.door.guests.items()
+    before = guest.grant
+    with pytest.raises(Forbidden):
+        asyncio.run(bench.door.refresh(id, token(sub="you"), "192.0.2.1:1234"))
+    line = bench.refusal()
+    assert (line["reason"], line["status"]) == ("not_the_holder", 403)
+    assert guest.grant is before
+    asyncio.run(bench.door.refresh(id, token(sub="me"), "192.0.2.1:1234"))
+    assert [facts["id"] for facts in bench.events("refreshed")] == [id]
+
+
+def test_a_closing_door_has_relays_hear_of_no_way_that_leads_on() -> None:
+    bench, told = Bench(), list[tuple[str, Any]]()
+    claims = Claims(Path(""), (Path(""),), (Path(""),), exp=int(NOW + 60), cluster=True)
+    link = bench.knock(f"/?jwt={mint.sign(claims, KEY, NOW)}").accepted[0][0]
+    link.session.goaway = lambda uri: told.append(("goaway", uri))
+    link.withdraw = lambda near: told.append(("withdraw", near))
+    bench.door.close("https://elsewhere/", (5,))
+    assert told == [("goaway", "https://elsewhere/"), ("withdraw", (5,))]
 
 
 def test_only_sessions_that_are_there_are_refreshed() -> None:
