@@ -24,6 +24,7 @@ from relay.peer.door import Door
 from relay.peer.house import House
 from relay.peer.judge import Judge
 from relay.peer.judgement import HEARING, NoClerk, Rules
+from relay.peer.settings import NEAR
 from relay.quota import Account, Limits, QuotaSettings
 from relay.session.settings import SessionSettings
 from relay.session.transport import Knock, PeerCertificate
@@ -557,6 +558,13 @@ def test_a_relay_hears_what_struck_it_and_is_shown_out_then() -> None:
     assert bench.door.guests == bench.door._parting == {}
 
 
+class NoLoan:
+    """A loan that never begins."""
+
+    def begin(self, changed: Any, over: Any) -> None:
+        raise AssertionError("nobody came in")
+
+
 class Lent:
     """A loan whose lender says what becomes of it by `changed` and `over`."""
 
@@ -680,3 +688,110 @@ def test_another_relay_is_no_tenant() -> None:
     assert all(bench.knock(f"/demo?jwt={link}").accepted for _ in range(3))
     assert bench.knock(f"/demo?jwt={token()}").accepted
     assert bench.knock(f"/demo?jwt={token()}").refused
+
+
+@pytest.mark.parametrize("target", ["/demo", None], ids=["at the door", "in SETUP"])
+@pytest.mark.parametrize(
+    "why", ["over_quota", "stopping", "revoked", "given up"], ids=lambda why: why.replace(" ", "_")
+)
+def test_whoever_lent_a_grant_is_told_that_nobody_comes_in_on_it(
+    target: str | None, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Lent(NoLoan):
+        def end(self, reason: str, sent: int = 0, received: int = 0) -> None:
+            told.append(reason)
+
+    async def ask(self: Slow, request: Any, knock: Any, facts: Any) -> Any:
+        grant = Grant(Path("demo"), (Path(""),), tenant="demo", subject="me")
+        return Decision(True, grant, (), Reason("allowed", ""), 200), Lent()
+
+    waiting: list[Callable[[], None]] = []
+    monkeypatch.setattr(Account, "when_known", lambda self, needs, now, go: waiting.append(go))
+    monkeypatch.setattr(Slow, "ask", ask)
+    bench = Undecided()
+    house = bench.door.house
+    visit = bench.knock(target)
+    if target is None:
+        setup(visit, "/demo")
+    bench.decide()
+    if why == "over_quota":
+        house.ledger.obey(quota(sessions=1), bench.now)
+        house.ledger.enter("demo", bench.now)
+    elif why == "stopping":
+        bench.door.close()
+    elif why == "revoked":
+        bench.door.recheck(lambda grant: "sub me")
+    elif target is None:
+        bench.now += 60
+        bench.door.tick(bench.now)
+    else:
+        visit.too_late()
+    waiting.pop()()
+    line = bench.refusal()
+    statuses = {"over_quota": 429, "stopping": 503, "revoked": 401, "given up": 503}
+    assert (line["status"], told) == (statuses[why], [why])
+    assert not any(guest.opened for guest in bench.door.guests.values())
+    assert house.ledger.accounts["demo"].sessions == (why == "over_quota")
+
+
+def test_other_rights_are_in_force_kept_and_last_as_long_as_the_new_credential() -> None:
+    bench = Bench()
+    visit = bench.knock(f"/demo?jwt={token(sub='me')}")
+    ((id, guest),) = bench.door.guests.items()
+    claims = Claims(Path("demo"), (), (Path("a"),), exp=int(NOW + 600), sub="me")
+    asyncio.run(bench.door.refresh(id, mint.sign(claims, KEY, NOW), "192.0.2.1:1234"))
+    assert (guest.grant.publish, guest.grant.subscribe) == ((), (Path("a"),))
+    assert [action for action, _ in bench.kept] == ["allow", "refresh"]
+    bench.wall += 599
+    bench.door.tick(bench.now)
+    assert visit.wire.server.closed is None
+    bench.wall += 1
+    bench.door.tick(bench.now)
+    assert visit.wire.server.closed is not None
+
+
+def test_where_somebody_else_decides_nobody_is_refreshed_by_a_credential() -> None:
+    bench = Undecided()
+    bench.knock("/demo")
+    bench.decide()
+    ((id, guest),) = bench.door.guests.items()
+    before = guest.grant
+    with pytest.raises(Forbidden, match="authorization server"):
+        asyncio.run(bench.door.refresh(id, token(sub="me"), "192.0.2.1:1234"))
+    assert [facts["id"] for facts in bench.events("refresh refused")] == [id]
+    assert guest.grant is before
+
+
+def test_who_came_and_left_is_counted_and_leaves_no_deadline_behind() -> None:
+    bench = Bench()
+    visits = [bench.knock(f"/demo?jwt={token()}", "moq-lite-04") for _ in range(2)]
+    guests = [visit.accepted[0][0] for visit in visits]
+    assert (bench.door.admitted, bench.door.visitors, bench.door.staying) == (2, 2, 2)
+    assert [facts["root"] for facts in bench.events("welcome")] == ["demo"] * 2
+    guests[0].watching.queue.dropped = 3
+    guests[0].connection_lost(0, "bye")
+    bench.door.adopt(guests[1])
+    assert bench.door.links == {guests[1].id: guests[1]}
+    guests[1].watching.queue.dropped = 4
+    bench.door.release(guests[1])
+    assert (bench.door.links, bench.door.dropped) == ({}, 7)
+    assert list(bench.door._deadlines._ends) == [guests[1].id]
+
+
+def test_relays_are_no_visitors_and_stay_as_long_as_something_passes_through_us() -> None:
+    bench = Bench()
+    claims = Claims(Path(""), (Path(""),), (Path(""),), exp=int(NOW + 60), cluster=True)
+    link = bench.knock(f"/?jwt={mint.sign(claims, KEY, NOW)}", "moq-lite-04").accepted[0][0]
+    bench.knock("/anon")
+    assert link.is_relay
+    assert (bench.door.visitors, bench.door.staying) == (1, 1)
+
+    class Passing(type(link.watching)):  # type: ignore[misc]
+        is_passed_on_to = True
+
+    link.watching.__class__ = Passing
+    assert (bench.door.visitors, bench.door.staying) == (1, 2)
+    link.via = NEAR
+    assert bench.door.staying == 1, "another process of ours leaves when we do"
