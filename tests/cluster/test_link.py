@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pace import rest, until
+from pace import rest, until, within
 from relay.cluster import link as module
 from relay.cluster.address import Address, near, parse
 from relay.cluster.link import Link, facts
@@ -152,9 +152,41 @@ def test_waits_grow_up_to_a_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
         far = Far()
         far.trouble = [SessionLost("no") for _ in range(1000)]
         began = asyncio.get_running_loop().time()
-        async with far.linked():
+        async with far.linked() as link:
             await until(lambda: far.dials >= 8)
+            assert facts(link, 0.0)["trouble"] == "no"
         assert asyncio.get_running_loop().time() - began >= 0.02 + 6 * 0.04
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("lasted", [True, False])
+def test_after_a_session_that_lasted_waits_begin_anew(
+    lasted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = 0.0
+    monkeypatch.setattr(module, "FIRST_WAIT", 0.1)
+    monkeypatch.setattr(module, "LONGEST_WAIT", 60.0)
+    monkeypatch.setattr(module.random, "uniform", lambda least, most: share)
+
+    async def main() -> None:
+        nonlocal share
+        far = Far()
+        far.trouble = [SessionLost("no") for _ in range(8)]
+        now = 0.0
+        link = Link(A, far.open, None, lambda: now, far.log)
+        run = asyncio.ensure_future(link.run())
+        await until(lambda: far.sessions)
+        share = 1.0
+        now = module.STABLE if lasted else module.STABLE / 2
+        far.sessions[0].lost.set_result("gone")
+        if lasted:
+            await within(2.0, lambda: len(far.sessions) == 2)
+        else:  # 25.6 seconds by now
+            await rest(0.5)
+            assert len(far.sessions) == 1
+        run.cancel()
+        await asyncio.wait((run,))
 
     asyncio.run(main())
 
