@@ -381,6 +381,17 @@ def test_what_is_revoked_again_is_told_although_the_withdrawal_was_by_a_clock_ah
     asyncio.run(main())
 
 
+def test_what_was_told_anew_is_an_echo_the_second_time() -> None:
+    register, entry = Register(), revoked("bob")
+    key = key_of(entry)
+    register.withdraw(key, WALL + 60)
+    assert (later := register.anew(entry)).created > WALL + 60
+    assert register.add(later)
+    assert register.withdraw(key, WALL + 90)
+    assert register.anew(entry) is entry
+    assert not register.add(entry)
+
+
 def test_following_a_withdrawal_does_not_undo_what_was_revoked_since() -> None:
     async def main() -> None:
         relay = Relay(1)
