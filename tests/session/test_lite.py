@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dialogue import End, Side, Talk, Wire
 from relay.errors import ProtocolViolation
 from relay.path import ROOT, Path
-from relay.session import announcing, events, lite
+from relay.session import announcing, events, unread
 from relay.session.announcing import MAX_BEHIND
 from relay.session.events import FREE
 from relay.session.lite import LiteSession
@@ -608,7 +608,7 @@ def test_too_much_before_setup_ends_the_session() -> None:
 
 
 def test_too_much_that_is_left_half_said_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lite, "MAX_UNREAD", 100)
+    monkeypatch.setattr(unread, "MAX_UNREAD", 100)
     half = bytes((Bidi.SUBSCRIBE, 40)) + bytes(39)  # of which the first is its kind
     server, end = hostile()
     for stream in range(0, 80, 4):

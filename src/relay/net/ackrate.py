@@ -51,13 +51,15 @@ class Asked:
         """Seconds that fewer wait."""
         self._sequence = -1
 
-    def hear(self, sequence: int, threshold: int, delay: int) -> None:
+    def hear(self, sequence: int, threshold: int, delay: int) -> float:
         """It asks for one when more packets than the ``threshold`` have come, and after ``delay``
-        microseconds. What it asked for before does not count, whichever arrives first."""
+        microseconds. What it asked for before does not count, whichever arrives first. Answers how
+        long fewer wait."""
         if sequence > self._sequence:
             self._sequence = sequence
             self.every = self.strays = min(threshold + 1, MOST)
             self.patience = min(delay / 1e6, PATIENCE)
+        return self.patience
 
 
 class AckRate:

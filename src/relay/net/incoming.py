@@ -403,13 +403,12 @@ class Incoming(QuicConnection):
         if delay < LEAST_ACK_DELAY:
             reason = "Ack delay is below what was offered"
             raise QuicConnectionError(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, reason)
-        self._acks.hear(sequence, threshold, delay)
-        self._ack_delay = self._acks.patience
+        self._ack_delay = self._acks.hear(sequence, threshold, delay)
 
     def _handle_immediate_ack_frame(
         self, context: QuicReceiveContext, frame_type: int, buf: Buffer
     ) -> None:
-        """IMMEDIATE_ACK (draft-ietf-quic-ack-frequency, 5)."""
+        """IMMEDIATE_ACK (the same draft, 5)."""
         self._spaces[_ONE_RTT].ack_at = context.time
 
     def _stop_frame(self, kind: int, stream_id: int, code: int) -> None:

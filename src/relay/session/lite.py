@@ -20,9 +20,10 @@ from relay.session.fetching import FetchQuestion
 from relay.session.flow import Flow
 from relay.session.meeting import meet
 from relay.session.opening import Greeting, SetupQuestion, setup_stream
-from relay.session.settings import MAX_UNREAD, SessionSettings
+from relay.session.settings import SessionSettings
 from relay.session.subscribing import Publication, Subscription, TrackAnswer, TrackQuestion
 from relay.session.transport import Transport, is_server_opened, is_uni
+from relay.session.unread import Unread
 from relay.wire.frame import Layout, decode_datagram, encode_datagram
 from relay.wire.lite import Dialect
 from relay.wire.messages import (
@@ -97,10 +98,7 @@ class LiteSession:
         self._asking = Asking(self, self._flows)
         self.limits_hit: set[LimitHit] = set()
         self._early = 0
-        self._unread: dict[int, int] = {}
-        """Bytes of messages that are not complete, by stream."""
-        self._unread_size = 0
-        """Of all of them."""
+        self._unread = Unread()
         self._next_id = 0
         self._next_question = 0
 
@@ -174,7 +172,9 @@ class LiteSession:
                     flow.received(data, False)
                 if fin and (flow := self._flows.get(stream)) is not None:
                     flow.received(b"", True)
-                self._count_unread(stream)
+                flow = self._flows.get(stream)
+                is_group = flow is None or type(flow) is GroupArrival
+                self._unread.note(stream, 0 if flow is None or is_group else len(flow.buffer))
         except (ProtocolViolation, LimitExceeded) as error:
             self.fail(error)
         drained, self._events = self._events, []  # as `_drain`, for each frame
@@ -446,16 +446,6 @@ class LiteSession:
         if self._early > self.settings.max_early:
             raise LimitExceeded("too much before SETUP: session.max_early")
 
-    def _count_unread(self, stream: int) -> None:
-        """What is kept of messages that are not complete is bounded."""
-        flow = self._flows.get(stream)
-        size = 0 if flow is None or type(flow) is GroupArrival else len(flow.buffer)
-        self._unread_size += size - self._unread.pop(stream, 0)
-        if size:
-            self._unread[stream] = size
-        if self._unread_size > MAX_UNREAD:
-            raise LimitExceeded(f"more than {MAX_UNREAD} bytes of unfinished messages")
-
     def break_off(self, stream: int, code: int) -> None:
         """Reset our half of a stream, with the version's number for ``code``."""
         self.transport.reset(stream, self._said(code))
@@ -476,7 +466,7 @@ class LiteSession:
 
     def forget(self, stream: int) -> None:
         """Nothing more can come or go on the stream."""
-        self._unread_size -= self._unread.pop(stream, 0)
+        self._unread.forget(stream)
         if self._flows.pop(stream, None) is not None and is_server_opened(stream) == self.client:
             self._in_use[is_uni(stream)] -= 1
 
