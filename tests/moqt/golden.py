@@ -234,6 +234,7 @@ LATE = (18, 19, 20, 21, 22)
 LAST = (20, 21, 22)
 COUNTED = (20, 21)
 TIMED = SubscribeOk(-1, 42, 5, DESCENDING, Location(255, 128), 1000)
+JOINED = SubscribeOk(-1, 1, 0, DESCENDING, Location(2, 2), 1000)
 JOINING = SUBSCRIBED._replace(priority=255)
 FROM = Subscribe(0, (), b"", filter=ABSOLUTE_START, start=Location(300, 1))
 WANTED = SubscribeUpdate(10, -1, Location(1, 2), 4, 200, True)
@@ -416,6 +417,14 @@ READ: Rows = [
         "03 000a | 00 00 00 | 01 21 04 04 00 02 07",
     ),
     (NEW, SubscribeOk(-1, 42), "04 0009 | 2a 01 22 02 | 02 83e8 01 00"),
+    # Captured from @moq/net 0.3.4, whose largest object has its length in front.
+    (NEW, JOINED, "04 000b | 01 01 | 09 02 02 02 | 08 83e8 | 1a 02"),
+    (
+        NEW,
+        JOINED._replace(largest=Location(255, 128)),
+        "04 000d | 01 01 | 09 04 80ff 8080 | 08 83e8 | 1a 02",
+    ),
+    (NEW, SubscribeOk(-1, 1, largest=Location(2, 3)), "04 0006 | 01 01 | 09 02 02 03"),
     ((18,), Goaway("x"), "10 0004 | 01 78 05 04"),
     ((18,), Goaway("x"), "10 0003 | 01 78 05"),
     (

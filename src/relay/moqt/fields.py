@@ -83,17 +83,23 @@ class Part(NamedTuple):
 class Codec:
     """One message class in one draft."""
 
-    __slots__ = ("_absent", "_cls", "_fixed", "_parts")
+    __slots__ = ("_absent", "_cls", "_fixed", "_otherwise", "_parts")
 
     def __init__(
-        self, cls: Any, parts: Iterable[Part], absent: dict[str, Any], fixed: dict[str, Any]
+        self,
+        cls: Any,
+        parts: Iterable[Part],
+        absent: dict[str, Any],
+        fixed: dict[str, Any],
+        otherwise: Codec | None = None,
     ) -> None:
         """``cls`` is a `NamedTuple`; ``absent`` is what fields have that are not in the parts, and
-        ``fixed`` what some have whatever is read."""
+        ``fixed`` what some have whatever is read; ``otherwise`` reads bodies that are none."""
         self._cls = cls
         self._parts = tuple(parts)
         self._absent = absent
         self._fixed = fixed
+        self._otherwise = otherwise
 
     def encode(self, message: Any, encode: Encode) -> bytes:
         """The body. Raises `ValueError` for a value that cannot be said."""
@@ -101,6 +107,14 @@ class Codec:
 
     def decode(self, body: bytes, scan: Scan) -> Any:
         """The message. Raises `DecodeError` unless the body is exactly one."""
+        try:
+            return self._decode(body, scan)
+        except DecodeError:
+            if self._otherwise is None:
+                raise
+        return self._otherwise.decode(body, scan)
+
+    def _decode(self, body: bytes, scan: Scan) -> Any:
         reader = Reader(body, scan)
         values = dict(self._absent)
         for names, kind, _ in self._parts:

@@ -99,7 +99,7 @@ class SubscribeOk(NamedTuple):
     largest: Location | None = None
     """The last object so far, ``None`` before the first. From draft 17 on @moq/net 0.3 has a length
     before it, unlike the draft and moq-net 0.3, and moq-dev of 2026-08 refuses it: peers that are
-    told nothing are content."""
+    told nothing are content. Both are read."""
     timescale: int = 0
     """Units of a second in which its objects say their time (0x10); 0 where they do not. From draft
     17 on."""

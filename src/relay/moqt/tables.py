@@ -444,24 +444,30 @@ def compiled(draft: int) -> Codecs:
     return Codecs(written, read)
 
 
-def _codec(table: _Table, draft: int) -> Codec:
-    parts = [_part(row, draft) for row in table.rows if row.since <= draft <= row.until]
+def _codec(table: _Table, draft: int, plain_since: int = 17) -> Codec:
+    rows = [row for row in table.rows if row.since <= draft <= row.until]
+    parts = [_part(row, draft, plain_since) for row in rows]
     cls: Any = table.cls
     present = {name for part in parts for name in part.names}
     defaults = {**_ABSENT, **cls._field_defaults}
     absent = {name: defaults[name] for name in cls._fields if name not in present | {"to"}}
     fixed = {"to": table.to} if "to" in cls._fields else {}
-    return Codec(cls, parts, absent, fixed)
+    otherwise = None
+    if cls is m.SubscribeOk and draft >= plain_since:
+        # @moq/net 0.3.4 has a length before LARGEST_OBJECT. Read without, its bytes never end
+        # where a message does, since the properties behind come one number too late.
+        otherwise = _codec(table, draft, _LATEST + 1)
+    return Codec(cls, parts, absent, fixed, otherwise)
 
 
-def _part(row: _Row | _List, draft: int) -> Part:
+def _part(row: _Row | _List, draft: int, plain_since: int) -> Part:
     if isinstance(row, _Row):
         return Part(tuple(row.names.split()), row.kind, row.filler)
     params = [
         Param(
             each.number,
             tuple(each.names.split()),
-            each.kind if each.plain is None or draft <= 16 else each.plain,
+            each.kind if each.plain is None or draft < plain_since else each.plain,
             each.omitted,
             each.names == "tokens",
         )
