@@ -68,6 +68,13 @@ def test_the_dashboard_is_shown_with_the_key_that_was_made_for_it():
     assert "dashboard" not in rendered(Banner("a:1", "00"))
 
 
+def test_a_certificate_that_browsers_do_not_pin_is_told():
+    rows = rendered(Banner("a:1", "00", unpinned="it lives 365 days")).splitlines()
+    at = rows.index(" certificate  sha256 00")
+    assert rows[at + 1] == "    browsers  will not pin that certificate: it lives 365 days"
+    assert "browsers" not in rendered(Banner("a:1", "00"))
+
+
 def test_a_terminal_gets_colours_and_the_same_words():
     plain = rendered(Banner("a:1", "00"))
     coloured = rendered(Banner("a:1", "00"), force_terminal=True, color_system="standard")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import signal
@@ -238,6 +239,24 @@ def test_a_certificate_that_has_ended_is_told_once(
     time.sleep(1.5)
     assert relay.log.read_text().count("certificate not valid") == 1
     assert relay.stop() == 0
+
+
+def test_a_certificate_that_browsers_do_not_pin_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RELAY_READY", raising=False)
+    monkeypatch.setattr(tls, "MAX_PINNED_DAYS", 90)
+    tls.write_pair(folder / "cert.pem", folder / "key.pem", ["localhost"], 90)
+    base = BASE.replace('generate = ["localhost"]', 'cert = "cert.pem"\nkey = "key.pem"')
+    (folder / "relay.toml").write_text(base + '[auth]\npublic = ""\n')
+    words = [sys.executable, "-m", "relay", "run", "relay.toml"]
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True) as relay:
+        try:
+            assert relay.stdout is not None
+            told = list(itertools.takewhile(lambda line: "public" not in line, relay.stdout))
+            assert any("it lives 90 days (at most 14)" in line for line in told)
+        finally:
+            relay.terminate()
 
 
 def test_a_demonstration_has_no_key_for_whoever_brought_one_that_is_none(

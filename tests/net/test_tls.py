@@ -54,6 +54,22 @@ def test_a_generated_certificate_can_be_pinned_by_a_browser() -> None:
     assert list(usage) == [x509.ExtendedKeyUsageOID.SERVER_AUTH]
 
 
+def test_why_browsers_do_not_pin_a_certificate(monkeypatch) -> None:
+    cert, key = tls.generate(["localhost"])
+    assert tls.Pair((cert,), key).unpinned == ""
+    other, own = tls.generate(["localhost"], key=ec.generate_private_key(ec.SECP384R1()))
+    assert tls.Pair((other,), own).unpinned == "its key is not ECDSA P-256"
+    with monkeypatch.context() as patched:
+        patched.setattr(tls, "MAX_PINNED_DAYS", 365)
+        long, _ = tls.generate(["localhost"], 365, key)
+    assert tls.Pair((long,), key).unpinned == "it lives 365 days (at most 14)"
+    issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "an authority")])
+    builder = x509.CertificateBuilder(issuer, long.subject, key.public_key(), 1)
+    builder = builder.not_valid_before(long.not_valid_before_utc)
+    signed = builder.not_valid_after(long.not_valid_after_utc).sign(key, hashes.SHA256())
+    assert tls.Pair((signed,), key).unpinned == ""
+
+
 def test_the_fingerprint_is_that_of_the_der_form() -> None:
     cert, _ = tls.generate(["localhost"])
     der = cert.public_bytes(serialization.Encoding.DER)

@@ -63,6 +63,9 @@ class Banner:
     dashboard: str = ""
     """URL of the operator's page, where there is an operator."""
 
+    unpinned: str = ""
+    """Why browsers do not believe the certificate by its hash; empty where they do."""
+
     demo: Demo | None = None
 
 
@@ -79,6 +82,8 @@ def lines(banner: Banner) -> list[Line]:
     shown += [Line("HTTP", url) for url in banner.http]
     shown += [Line("plain", url) for url in banner.streams]
     shown.append(Line("certificate", f"sha256 {banner.fingerprint}"))
+    if banner.unpinned:
+        shown.append(Line("browsers", f"will not pin that certificate: {banner.unpinned}"))
     public = f"what {banner.decides} says" if banner.decides else _public(banner)
     shown.append(Line("public", public))
     if banner.dashboard:

@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from relay.auth.keys import KeySet
 from relay.auth.settings import AuthSettings
 from relay.auth.trust import is_content
@@ -252,14 +249,9 @@ def _certificate(setting: str, cert: Path, key: Path) -> ReadCertificate:
         leaf.not_valid_before_utc.timestamp(),
         leaf.not_valid_after_utc.timestamp(),
         self_signed=leaf.issuer == leaf.subject,
-        pinnable_key=_is_p256(leaf),
+        pinnable_key=tls.is_p256(leaf.public_key()),
         names=pair.names,
     )
-
-
-def _is_p256(leaf: x509.Certificate) -> bool:
-    key = leaf.public_key()
-    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
 
 
 def _exposed(settings: Settings, found: Trusted) -> Iterator[tuple[str, Path]]:

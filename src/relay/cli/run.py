@@ -184,6 +184,7 @@ def _announce(relay: Relay | Crew, signer: Key | None, key: str) -> None:
         subscribe=auth.public.subscribe if is_taken(SUBSCRIBE, auth, "public") else (),
         decides="the server of auth.url" if auth.url is not None else "",
         dashboard=f"{faces[0]}admin/" if has_dashboard else "",
+        unpinned=relay.certificates.unpinned,
         demo=_demo(relay, http, signer, key) if signer else None,
     )
     show(banner, _Output(highlight=False))

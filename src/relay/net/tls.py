@@ -64,10 +64,27 @@ class Pair:
         """What the leaf is for."""
         return names_of(self.chain[0])
 
+    @property
+    def unpinned(self) -> str:
+        """Why browsers do not pin the leaf (W3C WebTransport, custom certificate requirements),
+        where it is self-signed and they would have to; else empty."""
+        leaf = self.chain[0]
+        life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+        if leaf.issuer != leaf.subject:
+            return ""
+        if life > datetime.timedelta(days=MAX_PINNED_DAYS):
+            return f"it lives {life.days} days (at most {MAX_PINNED_DAYS})"
+        return "" if is_p256(leaf.public_key()) else "its key is not ECDSA P-256"
+
 
 def fingerprint(certificate: x509.Certificate) -> str:
     """Hex SHA-256 of the certificate's DER form."""
     return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def is_p256(key: object) -> bool:
+    """Whether it is the public ECDSA key that all browsers pin."""
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
 
 
 def is_p521(key: object) -> bool:
@@ -198,6 +215,11 @@ class Certificates:
         """Hex SHA-256 of the leaf in use."""
         return self.current.fingerprint
 
+    @property
+    def unpinned(self) -> str:
+        """As `Pair.unpinned`, of the pair in use."""
+        return self.current.unpinned
+
     def doubt(self) -> str:
         """Why the certificate in use is not valid now, each reason once; else empty."""
         leaf, now = self.current.chain[0], _now()
@@ -256,6 +278,11 @@ class Choice:
     def fingerprint(self) -> str:
         """Hex SHA-256 of the first one's leaf."""
         return self.first.fingerprint
+
+    @property
+    def unpinned(self) -> str:
+        """As `Pair.unpinned`, of the first one."""
+        return self.first.unpinned
 
     def pair_for(self, name: str) -> Pair:
         """What a client is shown that asks for that host; empty: for none."""
