@@ -417,6 +417,15 @@ READ: Rows = [
         "03 000a | 00 00 00 | 01 21 04 04 00 02 07",
     ),
     (NEW, SubscribeOk(-1, 42), "04 0009 | 2a 01 22 02 | 02 83e8 01 00"),
+    # As @moq/net 0.2.8 writes them, with each number in as many bytes as it needs.
+    *(
+        (
+            (18, 19),
+            SUBSCRIBED._replace(priority=priority, order=DESCENDING),
+            f"03 0018 | 01 {TEST} {VIDEO} | 04 10 01 10 80{priority:02x} | 01 01 02 | 01 02",
+        )
+        for priority in (128, 129, 192, 255)
+    ),
     # Captured from @moq/net 0.3.4, whose largest object has its length in front.
     (NEW, JOINED, "04 000b | 01 01 | 09 02 02 02 | 08 83e8 | 1a 02"),
     (

@@ -453,9 +453,9 @@ def _codec(table: _Table, draft: int, plain_since: int = 17) -> Codec:
     absent = {name: defaults[name] for name in cls._fields if name not in present | {"to"}}
     fixed = {"to": table.to} if "to" in cls._fields else {}
     otherwise = None
-    if cls is m.SubscribeOk and draft >= plain_since:
-        # @moq/net 0.3.4 has a length before LARGEST_OBJECT. Read without, its bytes never end
-        # where a message does, since the properties behind come one number too late.
+    if cls in (m.Subscribe, m.SubscribeOk) and draft >= plain_since:
+        # @moq/net 0.3.4 has a length before LARGEST_OBJECT, and 0.2 writes a priority above 128 in
+        # two bytes. Read without, neither ends where a message does: the number after it is wrong.
         otherwise = _codec(table, draft, _LATEST + 1)
     return Codec(cls, parts, absent, fixed, otherwise)
 
