@@ -221,6 +221,8 @@ def test_an_operator_sees_what_happens(stage: Callable[[], Any]) -> None:
             assert (
                 await page.evaluate("document.querySelectorAll('#sessions tbody tr').length") == 1
             )
+            await page.fill("#filter", "stud")
+            await page.see("#sessions .empty", "Nobody of the tenant stud is connected.")
             await page.click('nav a[href="#audit"]')
             await page.see("#entries tr", "deny")
             await page.shot("audit-light")

@@ -6,6 +6,7 @@ import * as format from "./format.js";
 import { ask, attempt, field } from "./notice.js";
 
 const ROWS = 200;
+const NOBODY = "Nobody is connected.";
 const OURS = ".internal"; // below it relays tell each other about themselves
 const rates = new format.Rates();
 
@@ -26,7 +27,7 @@ export class Live {
 		this.sessions = new Table(byId("sessions"), {
 			label: "Sessions",
 			key: (row) => row.id,
-			empty: "Nobody is connected.",
+			empty: NOBODY,
 			columns: [
 				{ title: "Who", cell: who, mark: (row) => `${row.root}${row.subject}${row.jti}` },
 				{ title: "Root", class: "mono", cell: (row) => format.path(row.root ?? "–") },
@@ -79,6 +80,7 @@ export class Live {
 			api.get("/nodes"),
 			api.get("/summary"),
 		]);
+		setText(this.sessions.empty, tenant ? `Nobody of the tenant ${tenant} is connected.` : NOBODY);
 		this.sessions.show(sessions.sessions);
 		const onAir = broadcasts.broadcasts.filter((each) => each.path.split("/")[0] !== OURS);
 		this.broadcasts.show(onAir);
