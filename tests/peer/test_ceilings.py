@@ -84,6 +84,39 @@ def test_that_requests_are_refused_is_said_once(make_world: Callable[..., Any], 
     assert refused == [{"id": "g0", "reason": f"more than session.{limit} (3) at a time"}]
 
 
+def test_that_a_publisher_takes_no_more_streams_is_said_once(
+    make_world: Callable[..., Any],
+) -> None:
+    """Chromium takes a hundred, and each track that is watched is one."""
+    world = make_world()
+    publisher, viewer = world.connect(), world.connect()
+    publisher.publish("a", t=TrackInfo())
+    publisher.wire.server.credit = 0
+    for number in range(3):
+        viewer.watch("a", f"t{number}")
+    world.wait(4)
+    told = [facts for event, facts in world.said if event == "requests wait"]
+    assert told == []
+    world.wait(20)
+    told = [facts for event, facts in world.said if event == "requests wait"]
+    why = "the publisher takes no more streams"
+    assert told == [{"id": publisher.host.id, "waiting": 3, "reason": why}]
+
+
+def test_that_streams_were_short_for_a_moment_is_not_said(make_world: Callable[..., Any]) -> None:
+    world = make_world()
+    publisher, viewer = world.connect(), world.connect()
+    publisher.publish("a", t=TrackInfo(), u=TrackInfo())
+    for name in "tu":
+        publisher.wire.server.credit = 0
+        viewer.watch("a", name)
+        world.wait(4)
+        publisher.wire.server.credit = 9
+        publisher.wire.server.wake()
+        world.wait(4)
+    assert not [event for event, _ in world.said if event == "requests wait"]
+
+
 def test_groups_arrive_however_much_the_publisher_is_asked(make_world: Callable[..., Any]) -> None:
     """Our own questions are not the peer's streams."""
     world = make_world()

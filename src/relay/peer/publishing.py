@@ -17,6 +17,9 @@ from relay.session import events
 if TYPE_CHECKING:
     from relay.peer.guest import Guest
 
+SHORT = 5.0
+"""Seconds without a stream for what is to be asked, after which that is said."""
+
 
 class Publishing:
     """All that is pulled from one guest."""
@@ -31,6 +34,8 @@ class Publishing:
         self.arrivals: dict[int, tuple[Group | Awaited, Feed]] = {}
         self.fetches: dict[int, Fetch] = {}
         self.finishing: set[Feed] = set()
+        self._short_since: float | None = None
+        self._is_told = False
         self.hears: dict[type, Callable[[Any], None]] = {
             events.TrackDescribed: self.track_described,
             events.TrackRefused: self.track_refused,
@@ -60,6 +65,7 @@ class Publishing:
 
     def tick(self, now: float) -> None:
         """Tracks that ended wait a moment for groups still under way, questions not forever."""
+        self._tell_shortage(now)
         for feed in tuple(self.finishing):
             feed.try_finish(now)
         for feed in tuple(self.questions.values()):
@@ -72,6 +78,19 @@ class Publishing:
             elif group.ended:  # the cache let go of it: what came is not kept for the rest
                 feed.drop_group(stream)
                 self.session.stop(stream, Cancelled.code)
+
+    def _tell_shortage(self, now: float) -> None:
+        """Say once that the guest grants no more streams: the viewers of what it is not asked for
+        wait, and nothing else tells why."""
+        if not self.session.unasked:
+            self._short_since = None
+        elif self._short_since is None:
+            self._short_since = now
+        elif now - self._short_since > SHORT and not self._is_told:
+            self._is_told = True
+            why = "the publisher takes no more streams"
+            waiting = self.session.unasked
+            self.guest.house.log("requests wait", id=self.guest.id, waiting=waiting, reason=why)
 
     # -- tracks ------------------------------------------------------------------------------
 

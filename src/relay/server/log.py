@@ -47,6 +47,7 @@ LEVELS = {
     "relay list not usable": "error",
     "node ignored": "warning",
     "publish denied": "warning",
+    "requests wait": "warning",
     "warning": "warning",
     "subscribe refused": "debug",
     "link waits": "debug",

@@ -204,6 +204,11 @@ class LiteSession:
         return self._drain()
 
     @property
+    def unasked(self) -> int:
+        """Requests of ours that wait for streams, which the peer has to grant."""
+        return len(self._asking.waiting)
+
+    @property
     def has_waiting(self) -> bool:
         """Whether `flush` may have anything to do."""
         return bool(self._asking.waiting or self._events or self._speaking)
