@@ -1,7 +1,7 @@
 """Messages that are left half said: how much of them is kept.
 
-The law: each may be as long as ``max_message`` and stay unfinished for as long as its session lives,
-but not all of them at once. This module must not know what messages say.
+The law: each may be as long as ``max_message``, and stay unfinished for as long as its session
+lives, but not all of them at once. This module must not know what messages say.
 """
 
 from __future__ import annotations
