@@ -264,16 +264,15 @@ class Incoming(QuicConnection):
                 space.largest_received_packet = number
                 space.largest_received_time = now
                 self._numbers.add_next(begun, number + 1)
-                owed = count
             else:
                 for each in range(begun, number + 1):
                     self._note(each, now)
-                owed = count * self._acks.strays
+                count *= self._acks.strays
             if eliciting:
                 if space.ack_at is None:
                     space.ack_at = now + self._ack_delay
                     self._owed = 0
-                self._owed += owed
+                self._owed += count
 
     def _ask_again(self, now: float) -> None:
         """The peer is heard, and for long nothing of ours was acknowledged. The path may carry
@@ -401,8 +400,8 @@ class Incoming(QuicConnection):
         """ACK_FREQUENCY (draft-ietf-quic-ack-frequency, 4)."""
         sequence, threshold, delay, _ = (buf.pull_uint_var() for _ in range(4))
         if delay < LEAST_ACK_DELAY:
-            reason = "Ack delay is below what was offered"
-            raise QuicConnectionError(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, reason)
+            code, reason = QuicErrorCode.PROTOCOL_VIOLATION, "Ack delay is below what was offered"
+            raise QuicConnectionError(code, frame_type, reason)
         self._ack_delay = self._acks.hear(sequence, threshold, delay)
 
     def _handle_immediate_ack_frame(
