@@ -429,6 +429,8 @@ def test_a_server_without_keys_is_said(shelf: str) -> None:
     said = explained(f"/demo?jwt={signed()}", "--config", "relay.toml", *AT, status=1)
     assert f"! {shelf}/none" in said
     assert "404" in said
+    assert said.startswith("✗ denied (503 unavailable)  the key is not known")  # as at the relay
+    assert "With a good signature it would be allowed" in said
 
 
 def test_the_records_are_asked() -> None:
@@ -450,6 +452,10 @@ def test_the_records_are_asked() -> None:
     struck = run("records", "--config", "relay.toml", "revoke", "--kid", "v1")
     assert struck.exit_code == 0, struck.output
     assert "401 revoked" in explained(url, "--config", "relay.toml", *AT, status=1)
+    Path("relay.db").write_text("no store")
+    lost = explained("/demo", "--token", token, "--config", "relay.toml", status=1)
+    assert "503 unavailable" in lost
+    assert explained(url, "--config", "relay.toml", *AT).startswith("✓ allowed")
 
 
 def test_a_ticket_is_not_spent() -> None:

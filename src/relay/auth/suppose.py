@@ -32,9 +32,11 @@ SIGNATURE = frozenset(
         "key_cannot_verify",
         "bad_signature",
         "scope_exceeded",
+        "unavailable",
     }
 )
-"""Refusals that a genuine signature of an unlimited key would not meet."""
+"""Refusals that a genuine signature of an unlimited key would not meet; the last one where it is the
+key that could not be asked for."""
 
 TIME = frozenset({"expired", "not_yet_valid"})
 """Refusals that another moment would not meet."""
@@ -103,6 +105,8 @@ def suppose(
             break
         mended.append(decision.reason)
         decision = judge(again, keys, settings, now)
+    if decision.reason.code == "unavailable":  # what did not answer was not about the key
+        return None
     return Supposition(decision, tuple(mended))
 
 

@@ -53,6 +53,8 @@ class Trusted:
     read: tuple[ReadKeys, ...]
     together: str
     """Why they cannot be used together, empty when they can."""
+    silence: str = ""
+    """Why a key that is not there may be good all the same (`Sources.silence`)."""
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -90,7 +92,7 @@ def trusted(settings: AuthSettings, kid: str | None = None, ask: bool = True) ->
         together = str(error)
     named = [source.name for source in sources.all]
     keys = KeySet.gather(*(source.keys for source in sources.all), sources=named)
-    return Trusted(keys, read, together)
+    return Trusted(keys, read, together, sources.silence)
 
 
 async def _ask(sources: Sources, kid: str | None, seconds: float) -> None:
@@ -138,7 +140,7 @@ def _read(
     trouble = troubles.get(name) or source.problem or ""
     if remote and not trouble:
         trouble = never_asked(name, settings.fetch)
-    if trouble and name not in trouble:
+    if trouble and not (trouble.startswith(f"{name}: ") if remote else name in trouble):
         trouble = f"{name}: {trouble}"
     inside = [why for file, why in said if file != name and Path(file).parent == Path(name)]
     if remote and asked and not trouble and not _settled(source):

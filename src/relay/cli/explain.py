@@ -128,6 +128,7 @@ def _configured(settings: Settings, request: Request) -> _Known:
     found = trusted(settings.auth, own.origin(wanted.kid, wanted.parents))
     keys = KeySet.gather(found.keys, own) if own else found.keys
     facts, troubles = stored(settings, request)
+    facts = replace(facts, silence=found.silence or next(iter(unread), ""))
     together = (found.together,) if found.together else ()
     elsewhere = () if settings.auth.url is None else (ELSEWHERE,)
     said = (*elsewhere, *found.troubles, *together, *unread, *troubles)

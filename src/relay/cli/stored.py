@@ -43,7 +43,11 @@ def stored(settings: Settings, request: Request) -> tuple[Facts, tuple[str, ...]
             facts = replace(facts, stored=await records.find_token(wanted.token_prefix))
         return facts
 
-    facts, troubles = _asked(settings, ask, NO_FACTS, "records.url: there is no file {file} yet")
+    def lost(why: str) -> Facts:
+        return NO_FACTS if wanted.token_prefix is None else Facts(unavailable=why)
+
+    absent = "records.url: there is no file {file} yet"
+    facts, troubles = _asked(settings, ask, NO_FACTS, absent, lost)
     return facts, (*unasked, *troubles)
 
 
@@ -65,10 +69,12 @@ def _asked(
     ask: Callable[[Settings, Records], Awaitable[T]],
     nothing: T,
     absent: str = "",
+    lost: Callable[[str], T] | None = None,
 ) -> tuple[T, tuple[str, ...]]:
     """What the store answers within its time; ``nothing`` where there is none, or with a reason.
 
-    ``absent`` is what is said of a ``{file}`` that is not there.
+    ``absent`` is what is said of a ``{file}`` that is not there; ``lost`` makes of the reason what
+    counts in place of ``nothing`` where the store is there and does not answer.
     """
     url = settings.records.url
     if url is None:
@@ -88,7 +94,8 @@ def _asked(
             return nothing, (absent.format(file=file),) if absent else ()
         return asyncio.run(run()), ()
     except (ConfigError, StoreError, TimeoutError) as error:
-        return nothing, (str(error) or "records.url: no answer in time",)
+        why = str(error) or "records.url: no answer in time"
+        return nothing if lost is None else lost(why), (why,)
 
 
 async def _own_keys(settings: Settings, records: Records) -> KeySet:

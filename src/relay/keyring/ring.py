@@ -130,12 +130,8 @@ class Keyring:
 
     @property
     def silence(self) -> str:
-        """Why a key that is not there may be good all the same, in words for the operator: a source
-        did not answer when it was asked last. Empty where all did."""
-        for source in self._sources.asked:
-            if source.silence is not None:
-                return f"the key is not known, and {source.name} does not answer: {source.silence}"
-        return ""
+        """Why a key that is not there may be good all the same (`Sources.silence`)."""
+        return self._sources.silence
 
     def silence_about(self, kid: str | None) -> str:
         """The same of a key of that name: whoever is asked for another one in the meantime, and

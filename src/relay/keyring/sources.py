@@ -82,6 +82,15 @@ class Sources:
         publish takes no name from what is kept here."""
         return [*self.watched, *self.adopted, *self.asked]
 
+    @property
+    def silence(self) -> str:
+        """Why a key that is not there may be good all the same, in words for the operator: a source
+        did not answer when it was asked last. Empty where all did."""
+        for source in self.asked:
+            if source.silence is not None:
+                return f"the key is not known, and {source.name} does not answer: {source.silence}"
+        return ""
+
     def load(self) -> None:
         """Read the files. Raises `ConfigError` for one that cannot be used, and for two keys of one
         name."""
