@@ -35,8 +35,8 @@ SIGNATURE = frozenset(
         "unavailable",
     }
 )
-"""Refusals that a genuine signature of an unlimited key would not meet; the last where it is the key
-that nobody could be asked for."""
+"""Refusals that a genuine signature of an unlimited key would not meet; the last where it is the
+key that nobody could be asked for."""
 
 TIME = frozenset({"expired", "not_yet_valid"})
 """Refusals that another moment would not meet."""
