@@ -641,6 +641,36 @@ def test_who_waits_is_let_go_at_the_end(tools: Any) -> None:
     asyncio.run(main())
 
 
+def test_a_key_that_nobody_was_asked_for_may_be_good(tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.show("/jwks", keys["one"])
+            server.answers["/jwks"].pause = 0.2
+            async with running({"jwks": [server.url("/jwks")]}, max_waiting=1) as one:
+                assert "no answer yet" in one.ring.silence_about(None)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(one.ring.need("made-up"))
+                    await until(lambda: one.ring.waiting)
+                    await one.ring.need("one")
+                    assert "no answer yet" in one.ring.silence_about("one")
+                assert one.ring.silence_about(None) == one.ring.silence_about("made-up") == ""
+                server.show("/jwks", keys["two"])
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(one.ring.need("other"))
+                    await until(lambda: one.ring.waiting)
+                    await one.ring.need("two")
+                    assert "was not asked for" in one.ring.silence_about("two")
+                    assert one.ring.silence_about("a b") == ""  # which no source could have
+                assert one.kids == {"two"}
+                server.answers["/jwks"] = tools.Answer(pause=9.0)
+                waiting = asyncio.ensure_future(one.ring.need("late"))
+                await until(lambda: one.ring.waiting)
+            await waiting
+            assert "was not asked for" in one.ring.silence_about("late")
+
+    asyncio.run(main())
+
+
 def test_nothing_is_asked_for_once_it_is_about_to_end(tools: Any) -> None:
     async def main() -> None:
         async with tools.server() as server:

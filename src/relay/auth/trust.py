@@ -153,7 +153,8 @@ class FetchSettings(BaseModel):
     """Seconds a key id that its sources did not know is refused without asking them again."""
 
     max_waiting: int = Field(default=256, ge=1, le=65536)
-    """Tokens that may wait for sources to be asked. Beyond: decided with the keys at hand."""
+    """Tokens that may wait for sources to be asked. Beyond: those of keys that are not at hand are
+    refused with 503."""
 
     allow_http: bool = False
     """Whether keys may be fetched over plain HTTP, where anybody on the way can replace them."""

@@ -98,7 +98,7 @@ class Remote:
     @property
     def silence(self) -> str | None:
         """Why the last round got no answer; ``None`` when it got one, a no among them."""
-        return self.problem if self._failing else None
+        return self.problem if self._failing else None if self._ended else "no answer yet"
 
     def ask(self, kid: str) -> Answered | None:
         """Have the source asked about a key it does not hold; ``None`` = it cannot have one."""

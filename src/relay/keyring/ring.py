@@ -30,6 +30,9 @@ MAX_UNKNOWN = 4096
 MAX_RETIRED = 4096
 """Names remembered as those of keys that were removed; the oldest are forgotten first."""
 
+UNASKED = "the key is not known, and was not asked for: too many are at a time, or the relay stops"
+"""`Keyring.silence_about` a key that its sources could have and were not asked about."""
+
 MAX_TOLD = 16
 """Lines about unusable keys that are written to the log at a time."""
 
@@ -134,11 +137,14 @@ class Keyring:
         return self._sources.silence
 
     def silence_about(self, kid: str | None) -> str:
-        """The same of a key of that name: whoever is asked for another one in the meantime, and
-        answers, has not answered about this one."""
-        if kid is not None and kid in self._unknown and not self.may_come(kid):
+        """The same of a key of that name, after `need`: whoever is asked for another one in the
+        meantime, and answers, has not answered about this one; nor has who was not asked."""
+        if kid is None or self.keys.find(kid) is not None:
+            return self.silence
+        if kid in self._unknown and not self.may_come(kid):
             return self._unknown[kid][1]
-        return self.silence
+        unasked = kid not in self._unknown and self._sources.asked and is_foreign_kid(kid)
+        return self.silence or (UNASKED if unasked else "")
 
     @property
     def sources(self) -> list[Source]:
