@@ -79,6 +79,18 @@ def test_open_to_the_world(inspect: Inspect) -> None:
     assert prefix.setting == "auth.public.publish"
 
 
+@pytest.mark.parametrize("closed", [["ingest"], ["session", "http"]])
+def test_what_is_public_where_only_a_jwt_will_do_is_open_to_nobody(
+    inspect: Inspect, closed: list[str]
+) -> None:
+    public = {"auth__key": "KEY", "auth__public__publish": ["", "demo"]}
+    settings = public | {f"auth__{section}__enforce_jwt": True for section in closed}
+    assert not {each.rule for each in inspect(read(SCOPED), **settings)} & {
+        *("open_publish", "public_publish", "public_covers_private")
+    }
+    assert found(inspect(**public, auth__http__enforce_jwt=True), "open_publish")
+
+
 def test_public_covers_private(inspect: Inspect) -> None:
     finding = found(
         inspect(read(SCOPED), auth__public__subscribe=["demo"]), "public_covers_private"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from urllib.parse import urlsplit
 
+from relay.auth.access import is_taken
 from relay.auth.browser import is_loopback
 from relay.auth.credentials import KINDS
 from relay.auth.dialling import dialled
@@ -48,9 +49,8 @@ def lint(seen: Inspection) -> list[Finding]:
 
 def open_to_the_world(seen: Inspection) -> Iterator[Finding]:
     """What needs no token."""
-    public = seen.settings.auth.public
     for verb, severity in _OPEN:
-        for prefix in getattr(public, verb):
+        for prefix in _public(seen, verb):
             name = f"auth.public.{verb}"
             if not prefix:
                 text = f"anybody may {verb} everything, without a token"
@@ -65,12 +65,17 @@ def open_to_the_world(seen: Inspection) -> Iterator[Finding]:
 _OPEN: tuple[tuple[str, Severity], ...] = (("publish", "error"), ("subscribe", "warning"))
 
 
+def _public(seen: Inspection, verb: str) -> tuple[Path, ...]:
+    """The prefixes that are public, unless ``enforce_jwt`` has a token for all of them."""
+    auth = seen.settings.auth
+    return getattr(auth.public, verb) if is_taken(verb, auth, "public") else ()
+
+
 def public_covers_private(seen: Inspection) -> Iterator[Finding]:
     """A prefix that is open although some key or credential seems to guard it."""
-    public = seen.settings.auth.public
     for verb in ("publish", "subscribe"):
         for who, guarded in _guarded(seen, verb):
-            for prefix in getattr(public, verb):
+            for prefix in _public(seen, verb):
                 if guarded.is_under(prefix):
                     text = f"/{guarded} is open to {verb} without a token, and {who} guards it"
                     mend = f"take {str(prefix) or 'everything'} out of auth.public, or narrow it"
