@@ -71,6 +71,7 @@ def test_a_tag_that_no_request_can_carry_is_forgotten(tools: Any) -> None:
         ({"status": 204}, "HTTP status 204"),
         ({"status": 304}, "HTTP status 304"),
         ({"body": b"<html>", "headers": {"content-type": "text/html"}}, "a web page"),
+        ({"body": b"\x1f\x8b", "headers": {"content-encoding": "GZip"}}, "a body in gzip"),
         ({"body": b"x" * 4097}, "a body of 4097 bytes"),
         ({"body": b"x" * 4097, "length": False}, "more than 4096 bytes"),
         ({"endless": True, "length": False}, "more than 4096 bytes"),

@@ -35,6 +35,7 @@ MAX_ETAG = 1024
 ASCII, which no request of ours can carry."""
 
 _REDIRECTS = (301, 302, 303, 307, 308)
+_COMPRESSED = ("gzip", "x-gzip", "deflate", "br", "zstd", "compress")
 _HEADERS = {
     "accept": "application/jwk-set+json, application/json, */*;q=0.1",
     "accept-encoding": "identity",  # so that nothing small can become something large
@@ -257,6 +258,8 @@ class Fetcher:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind in ("text/html", "application/xhtml+xml"):
             raise FetchError("a web page instead of keys (text/html)")
+        if (coding := headers.get("content-encoding", "").strip().lower()) in _COMPRESSED:
+            raise FetchError(f"a body in {coding}, which was not asked for")
         return Fetched(await self._body(response), tag, self._lifetime(headers))
 
     async def _body(self, response: httpx.Response) -> bytes:
