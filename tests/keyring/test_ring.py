@@ -604,6 +604,25 @@ def test_an_issuer_says_where_its_keys_are(tools: Any, keys: Keys) -> None:
     asyncio.run(main())
 
 
+def test_an_issuer_whose_keys_moved_is_asked_where_they_are(tools: Any, keys: Keys) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.answers[WELL_KNOWN] = tools.Answer(discovery(server))
+            server.show("/jwks", keys["one"])
+            async with running({"issuers": [server.url("/id")]}) as one:
+                await one.ring.need("one")
+                server.answers[WELL_KNOWN] = tools.Answer(
+                    discovery(server, jwks_uri=server.url("/new"))
+                )
+                del server.answers["/jwks"]
+                server.show("/new", keys["two"])
+                await one.ring.need("two")  # the old place has none
+                await until(lambda: one.kids == {"two"})
+                assert server.count("/new") == 1
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

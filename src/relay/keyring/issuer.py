@@ -12,7 +12,7 @@ from collections.abc import Callable
 from relay.auth.compact import parse_object
 from relay.auth.reason import quoted
 from relay.auth.trust import split_url
-from relay.keyring.fetch import Fetch, FetchError
+from relay.keyring.fetch import Fetch, Fetched, FetchError
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 """Where an issuer describes itself."""
@@ -46,6 +46,15 @@ class Issuer:
         self._etag = answer.etag
         self._fresh = began + answer.lifetime
         return self._found
+
+    async def fetch(self, url: str, etag: str | None) -> Fetched:
+        """Its keys, from where they were found; where they are is asked anew after a failure, since
+        they may have moved. Raises `FetchError`."""
+        try:
+            return await self._fetch(url, etag)
+        except FetchError:
+            self._fresh = -float("inf")
+            raise
 
 
 def jwks_uri(body: bytes, issuer: str) -> str:

@@ -16,7 +16,7 @@ from relay.auth.keys import KeySet
 from relay.auth.settings import AuthSettings
 from relay.auth.trust import KeySource, is_content, is_url
 from relay.errors import ConfigError
-from relay.keyring.fetch import Fetcher
+from relay.keyring.fetch import Fetch, Fetcher
 from relay.keyring.files import KeyFile, KeyFolder, KeyText, Log
 from relay.keyring.issuer import Issuer
 from relay.keyring.remote import Locate, Remote, at
@@ -136,21 +136,27 @@ class Sources:
 
     def _published(self, source: KeySource) -> Remote:
         """A set that somebody shows to everybody."""
-        locate = at(source.url) if source.url is not None else self._issuer(source).locate
         url = source.url or source.issuer or ""
-        return self._remote(url, locate, partial(_published, source, shown(url)), foreign=True)
-
-    def _issuer(self, source: KeySource) -> Issuer:
-        return Issuer(source.issuer or "", self._fetcher.fetch, time.monotonic)
+        read = partial(_published, source, shown(url))
+        if source.url is not None:
+            return self._remote(url, at(url), read, foreign=True)
+        issuer = Issuer(url, self._fetcher.fetch, time.monotonic)
+        return self._remote(url, issuer.locate, read, issuer.fetch, foreign=True)
 
     def _remote(
-        self, url: str, locate: Locate, read: Callable[[bytes], KeySet], foreign: bool = False
+        self,
+        url: str,
+        locate: Locate,
+        read: Callable[[bytes], KeySet],
+        fetch: Fetch | None = None,
+        *,
+        foreign: bool = False,
     ) -> Remote:
         return Remote(
             shown(url),
             locate,
             read,
-            self._fetcher.fetch,
+            fetch or self._fetcher.fetch,
             self.settings.fetch,
             time.monotonic,
             self._log,
