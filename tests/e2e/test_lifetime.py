@@ -25,6 +25,7 @@ from relay.net.trust import DialTls
 from relay.path import Path
 from relay.records.audit import Query
 from relay.records.office import Operator
+from relay.records.store import StoreError
 
 WHO = Operator("test")
 TRUST = DialTls(disable_verify=True)
@@ -84,6 +85,31 @@ def test_a_ticket_opens_one_session(running: Any, minted: Any) -> None:
             wrong = {"authorization": "Bearer rubbish"}
             answer = await web.post(http(relay, "/ticket"), headers=wrong)
             assert answer.status_code == 401
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("how", ["fails", "hangs"])
+def test_why_there_is_no_ticket_stands_in_the_log(
+    running: Any, minted: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    async def trouble(*words: object) -> None:
+        if how == "hangs":
+            await asyncio.Event().wait()
+        raise StoreError("the disk is full")
+
+    async def main() -> None:
+        config = "[records]\ntimeout = 0.1\n"
+        async with running(config) as relay, httpx.AsyncClient() as web:
+            lines: list[tuple[str, dict[str, Any]]] = []
+            relay.house.log = lambda event, **facts: lines.append((event, facts))
+            monkeypatch.setattr(relay.desk.records, "save_ticket", trouble)
+            bearer = {"authorization": f"Bearer {minted()}"}
+            answer = await web.post(http(relay, "/ticket"), headers=bearer)
+            assert answer.status_code == 503
+            (said,) = [facts for event, facts in lines if event == "refused"]
+            assert said["id"] == answer.json()["id"] == answer.headers["x-request-id"]
+            assert said["why"].startswith("ticket: ")
 
     asyncio.run(main())
 

@@ -26,11 +26,12 @@ from relay.auth.needs import needs
 from relay.auth.reason import Refusal
 from relay.control.asking import Asked
 from relay.control.problems import Denied
-from relay.errors import Forbidden, LimitExceeded, Unroutable
+from relay.errors import Forbidden, LimitExceeded, Unavailable, Unroutable
 from relay.path import ROOT, Path
 from relay.peer.judgement import Held, Loan, is_same_holder, refusal
 from relay.peer.reading import collect_group
 from relay.peer.refusing import shown_path
+from relay.records.store import StoreError
 from relay.server.acting import ACTIONS
 from relay.server.colleagues import Answer
 from relay.server.gathering import PARTS, holder, merged
@@ -123,7 +124,15 @@ class Face:
         """A one-time ticket for whatever the credential allows; another server has none."""
         if self.relay.authority is not None:
             raise Forbidden("an authorization server decides: connect with what it knows")
-        ticket = await self.relay.desk.make_ticket((await self._believe(bearer, remote)).grant)
+        desk, held = self.relay.desk, await self._believe(bearer, remote)
+        try:
+            async with asyncio.timeout(desk.settings.timeout):
+                ticket = await desk.make_ticket(held.grant)
+        except (StoreError, LimitExceeded, TimeoutError) as error:
+            why = f"ticket: {error or 'no answer in time (records.timeout)'}"
+            status = getattr(error, "status", Unavailable.status)
+            self.relay.judge.refusals.granted("unavailable", status, why, held)
+            raise Denied(status, held.id) from None
         return {"ticket": ticket.text, "expires": ticket.expires}
 
     def jwks(self) -> dict[str, Any]:
