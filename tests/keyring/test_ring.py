@@ -19,6 +19,7 @@ from relay.auth.keys import Key, KeySet, generate
 from relay.auth.settings import AuthSettings
 from relay.errors import ConfigError
 from relay.keyring import Change, Keyring
+from relay.keyring.remote_folder import MAX_MISSES
 
 Keys = dict[str, Key]
 QUICK = {
@@ -686,6 +687,27 @@ def test_a_key_that_nobody_was_asked_for_may_be_good(tools: Any, keys: Keys) -> 
                 await until(lambda: one.ring.waiting)
             await waiting
             assert "was not asked for" in one.ring.silence_about("late")
+
+    asyncio.run(main())
+
+
+def test_what_one_source_does_not_have_another_that_was_not_asked_may_have(
+    tools: Any, keys: Keys
+) -> None:
+    async def main() -> None:
+        async with tools.server() as server:
+            server.show("/jwks", keys["one"])
+            server.answers["/keys/two.jwk"] = tools.Answer(keys["two"].public().dump())
+            auth = {"jwks": [server.url("/jwks")], "key_dir": server.url("/keys")}
+            slow = {f"made-up-{number}": tools.Answer(pause=9.0) for number in range(MAX_MISSES)}
+            server.answers |= {f"/keys/{name}.jwk": answer for name, answer in slow.items()}
+            async with running(auth) as one:
+                others = asyncio.gather(*map(one.ring.need, slow))
+                await until(lambda: all(server.count(f"/keys/{name}.jwk") for name in slow))
+                await one.ring.need("two")
+                assert "was not asked for" in one.ring.silence_about("two")
+                assert one.ring.may_come("two")
+            await others
 
     asyncio.run(main())
 

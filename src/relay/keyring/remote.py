@@ -100,9 +100,13 @@ class Remote:
         """Why the last round got no answer; ``None`` when it got one, a no among them."""
         return self.problem if self._failing else None if self._ended else "no answer yet"
 
+    def may_have(self, kid: str) -> bool:
+        """Whether there could be a key of that name."""
+        return self._is_kid(kid)
+
     def ask(self, kid: str) -> Answered | None:
         """Have the source asked about a key it does not hold; ``None`` = it cannot have one."""
-        if not self._is_kid(kid):
+        if not self.may_have(kid):
             return None
         ticket = self._started + 1
 

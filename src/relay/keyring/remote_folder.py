@@ -82,13 +82,17 @@ class RemoteFolder:
 
     def place(self, kid: str) -> str:
         """The URL of a key. ``kid`` must be one (`is_kid`)."""
-        assert is_kid(kid)
+        assert self.may_have(kid)
         parts = urlsplit(self._url)
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{kid}{SUFFIX}"))
 
+    def may_have(self, kid: str) -> bool:
+        """Whether there could be a key of that name."""
+        return is_kid(kid)
+
     def ask(self, kid: str) -> Answered | None:
         """Have a key asked for; ``None`` when it cannot be, or must not be now."""
-        if not is_kid(kid) or self._tasks is None:
+        if not self.may_have(kid) or self._tasks is None:
             return None
         if (held := self._keys.get(kid)) is not None:
             answered = held.ask(kid)

@@ -117,15 +117,18 @@ class Keyring:
             return
         if self.waiting >= self.settings.max_waiting:
             return
-        asked = [answered for source in self._sources.asked if (answered := source.ask(kid))]
+        sources = [source for source in self._sources.asked if source.may_have(kid)]
+        asked = [answered for source in sources if (answered := source.ask(kid))]
         if not asked:
             return
+        is_whole = len(asked) == len(sources)
         self.waiting += 1
         try:
             while self._running and self.keys.find(kid) is None:
                 asked = [answered for answered in asked if not answered()]
                 if not asked:
-                    self._remember(kid)
+                    if is_whole:
+                        self._remember(kid)
                     return
                 await self._turn.wait()
         finally:
