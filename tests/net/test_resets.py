@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
 from typing import Any
@@ -108,6 +109,31 @@ async def test_who_dialled_hears_at_once_that_nobody_knows_the_session(house, sc
         pair.near.ping()
         await within(1.0, lambda: pair.client.lost)
         assert pair.near.is_closed
+
+
+async def test_what_came_before_a_reset_is_heard_before_it(house, monkeypatch) -> None:
+    async with house() as first:
+        pair = await first.pair("moqt")
+        await asyncio.sleep(0.1)  # all handshakes are done
+        near, held = pair.near.connection.host, []
+
+        def hold(source: Any, sock: Any, runs: Any) -> None:
+            """As if the loop were busy elsewhere: all of it is there when it comes to read."""
+            held.append((sock, runs))
+
+        monkeypatch.setattr(near, "_hear", hold)
+        stream = pair.far.open_uni()
+        pair.far.send(stream, b"goodbye", True)
+        await within(1.0, lambda: held)
+        for connection in list(first.endpoint._lines):
+            connection.is_terminated = True
+            first.endpoint._forget(connection)
+        before = len(held)
+        pair.near.ping()
+        await within(1.0, lambda: len(held) > before)
+        near._listen(held[0][0], [run for _, runs in held for run in runs], math.inf)
+        await within(1.0, lambda: pair.client.lost)
+        assert pair.client.streams[stream] == b"goodbye"
 
 
 async def test_so_does_who_has_not_done_with_its_handshake(house, monkeypatch) -> None:

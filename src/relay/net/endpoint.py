@@ -219,6 +219,7 @@ class Endpoint:
         now = monotonic()
         held: list[Run] = []
         heard_by: dict[Connection, Run] = {}
+        unknown: list[Run] = []
         for place, run in enumerate(runs):
             if held or monotonic() > until:
                 held.extend(runs[place:])
@@ -235,8 +236,7 @@ class Endpoint:
                 continue
             connection = self._routes.get(first[1:_ID_END])
             if connection is None:
-                for data in datagrams:
-                    self._disown(sock, data, address, now)
+                unknown.append(run)
                 continue
             begun = heard_by.setdefault(connection, run)
             if begun is run:
@@ -259,6 +259,9 @@ class Endpoint:
                 heard.append(connection)
             elif connection.deadline is not None or connection.engine.is_impatient:
                 self._timers.arm(connection, len(self._lines))
+        for address, datagrams in unknown:  # what came before a reset is heard before it
+            for data in datagrams:
+                self._disown(sock, data, address, now)
         if heard or self._awake:
             self._turn(heard)
         if now >= self._timers.round_at:
