@@ -15,7 +15,7 @@ import pytest
 
 import relay.records.scribe
 from pace import until, within
-from relay.records.audit import Fact, Walk
+from relay.records.audit import PRUNED, Fact, Walk
 from relay.records.memory_kept import MemoryAudit
 from relay.records.opening import open_records
 from relay.records.scribe import BATCH, MISSED, PRUNE_SECONDS, Scribe
@@ -233,6 +233,20 @@ def test_old_entries_are_deleted_now_and_then() -> None:
         await bench.scribe.prune()
         assert len(await bench.actions()) == 2
 
+    asyncio.run(main())
+
+
+def test_what_is_too_old_goes_where_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        bench = Bench(keep_days=1)
+        await bench.scribe.write(Fact("old"))
+        bench.now += 2 * 86_400
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(bench.scribe.run())
+            await until(lambda: [each.action for each in bench.audit._entries] == [PRUNED])
+            running.cancel()
+
+    monkeypatch.setattr("relay.records.scribe.PRUNE_SECONDS", 0.05)
     asyncio.run(main())
 
 

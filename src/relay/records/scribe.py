@@ -9,6 +9,7 @@ facts mean.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -122,9 +123,11 @@ class Scribe:
         return batch
 
     async def run(self) -> None:
-        """Write what comes, for ever. Whoever calls owns the task."""
+        """Write what comes, and delete what is too old, for ever. Whoever calls owns the task."""
         while True:
-            await self._came.wait()
+            with contextlib.suppress(TimeoutError):  # where nothing comes entries grow old as well
+                async with asyncio.timeout(PRUNE_SECONDS):
+                    await self._came.wait()
             await asyncio.sleep(self._settings.flush)
             try:
                 await self.flush()
