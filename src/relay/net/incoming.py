@@ -265,9 +265,7 @@ class Incoming(QuicConnection):
                 space.largest_received_time = now
                 self._numbers.add_next(begun, number + 1)
             else:
-                for each in range(begun, number + 1):
-                    self._note(each, now)
-                count *= self._acks.strays
+                count = self._note(range(begun, number + 1), now)
             if eliciting:
                 if space.ack_at is None:
                     space.ack_at = now + self._ack_delay
@@ -284,16 +282,19 @@ class Incoming(QuicConnection):
             loss.reschedule_data(now=now)
             self._is_long_due = self.has_news = True
 
-    def _note(self, number: int, now: float) -> None:
-        """A packet came out of its turn: it will be acknowledged, too."""
+    def _note(self, numbers: range, now: float) -> int:
+        """Packets came out of their turn: they will be acknowledged, too. Answers for how many they
+        count."""
         space = self._space
-        if number > space.largest_received_packet:
-            space.largest_received_packet = number
-            space.largest_received_time = now
-        space.ack_queue.add(number)
-        if len(space.ack_queue) > MAX_ACK_RANGES:
-            space.ack_queue.shift()
-        space.received_packets.add(number)
+        for number in numbers:
+            if number > space.largest_received_packet:
+                space.largest_received_packet = number
+                space.largest_received_time = now
+            space.ack_queue.add(number)
+            if len(space.ack_queue) > MAX_ACK_RANGES:
+                space.ack_queue.shift()
+            space.received_packets.add(number)
+        return len(numbers) * self._acks.strays
 
     def _library_hears(self, rest: bytes, now: float) -> bool:
         """The rest of a packet is not of every day."""
