@@ -691,6 +691,17 @@ def test_a_key_that_nobody_was_asked_for_may_be_good(tools: Any, keys: Keys) -> 
     asyncio.run(main())
 
 
+def test_a_key_that_no_source_could_have_is_not_one_that_nobody_was_asked_for(tools: Any) -> None:
+    """A folder has only names that are safe in those of files."""
+
+    async def main() -> None:
+        async with tools.server() as server, running({"key_dir": server.url("/keys")}) as one:
+            await one.ring.need("a/b.c")
+            assert one.ring.silence_about("a/b.c") == ""
+
+    asyncio.run(main())
+
+
 def test_what_one_source_does_not_have_another_that_was_not_asked_may_have(
     tools: Any, keys: Keys
 ) -> None:

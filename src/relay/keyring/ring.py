@@ -146,8 +146,10 @@ class Keyring:
             return self.silence
         if kid in self._unknown and not self.may_come(kid):
             return self._unknown[kid][1]
-        unasked = kid not in self._unknown and self._sources.asked and is_foreign_kid(kid)
-        return self.silence or (UNASKED if unasked else "")
+        could_have = kid not in self._unknown and any(
+            source.may_have(kid) for source in self._sources.asked
+        )
+        return self.silence or (UNASKED if could_have else "")
 
     @property
     def sources(self) -> list[Source]:
