@@ -67,7 +67,7 @@ def seen(peer: Peer, stream: int) -> list[tuple[list[Property], bytes]]:
         size = integer()
         payload, at = data[at : at + size], at + size
         at += not size
-        assert (properties.TIMESTAMP in dict(has)) == draft.timestamps
+        assert properties.TIMESTAMP in dict(has) or not draft.timestamps
         found.append(([each for each in has if each[0] not in TIMES], payload))
     return found
 
@@ -75,13 +75,13 @@ def seen(peer: Peer, stream: int) -> list[tuple[list[Property], bytes]]:
 class Pair:
     """A publisher and a viewer who both speak moq-transport, and one who speaks moq-lite."""
 
-    def __init__(self, world: World, draft: Draft, other: Draft) -> None:
+    def __init__(self, world: World, draft: Draft, other: Draft, timescale: int = 1_000) -> None:
         self.world = world
         self.peer = world.peer(draft)
         self.peer.ask(PublishNamespace(0, CAM))
         self.viewer = world.peer(other)
         self.viewer.ask(Subscribe(0, CAM, b"video"))
-        serving(self.peer, self.peer.only(Subscribe), alias=ALIAS, timescale=1_000)
+        serving(self.peer, self.peer.only(Subscribe), alias=ALIAS, timescale=timescale)
         self.beside = world.lite()
         self.beside.session.subscribe("demo/cam", "video", Demand(200))
         world.run()
@@ -103,6 +103,17 @@ def test_they_are_passed_on_as_they_came(world: World, draft: Draft, other: Draf
     assert seen(pair.viewer, stream) == expected
     assert frames(pair.beside) == b"\x03key\x05delta\x00"
     assert pair.peer.lost is None
+
+
+@each_other
+@pytest.mark.parametrize("number", [properties.TIMESTAMP, properties.OLD_TIMESTAMP])
+def test_a_time_of_the_wall_clock_is_passed_on(draft: Draft, other: Draft, number: int) -> None:
+    """Where the track says no timescale it counts microseconds, in each draft the same."""
+    pair, when = Pair(World(0), draft, other, timescale=0), 1_796_000_000_000_000
+    stream = pair.bring((said(draft, *sorted([(number, when), (0x0D, b"avcC")])), b"key"))
+    data = pair.viewer.groups[stream]
+    kept_as = properties.TIMESTAMP if other.timestamps else number
+    assert said(other, *sorted([(kept_as, when), (0x0D, b"avcC")])) in data
 
 
 def test_where_no_object_has_any_nothing_is_said_of_them(world: World, draft: Draft) -> None:
@@ -222,7 +233,7 @@ some: Any = st.lists(
 @given(found=some, noise=st.binary(max_size=12))
 def test_what_is_kept_is_what_came(draft: Draft, found: list[Property], noise: bytes) -> None:
     assert properties.read(draft, said(draft, *found)) == found
-    front = kept(draft, found)
+    front = kept(found, not draft.timestamps)
     rest, at = scan_kept(front + b"payload", 0) or (b"", 0)
     assert at == len(front)
     for size in range(len(front)):

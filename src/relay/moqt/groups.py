@@ -254,7 +254,7 @@ class Groups:
         if found.status == NORMAL:
             properties = read(self._draft, found.properties)
             stamp = stamps.read(properties) if stamps is not None else 0
-            front = kept(self._draft, properties)
+            front = kept(properties, stamps is None or stamps.is_plain)
             merge.put_loose(Object(found.number, stamp, front + found.payload))
         if found.ends_group:
             merge.end = found.number + 1

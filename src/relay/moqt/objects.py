@@ -141,7 +141,8 @@ class Inward(_Passage):
             if at + size > len(data):
                 return None
             properties, at, size = read(self._draft, data[at : at + size]), at + size, 0
-        self._front = kept(self._draft, properties) if properties else NO_PROPERTIES
+        with_times = self._stamps is None or self._stamps.is_plain
+        self._front = kept(properties, with_times) if properties else NO_PROPERTIES
         if self._stamps is not None:
             self._stamp = self._stamps.read(properties)
         self.number = number

@@ -2,8 +2,8 @@
 
 A relay passes on those that it does not know as they came, and keeps them with their object
 (moq-transport-18, "Properties"). They are kept as draft 18 writes them, behind their size. Left out
-are timestamps where they are told otherwise (`relay.moqt.stamps`), the gap before an object, since
-frames have no gaps, and what another draft has no way to say. This module must not know tracks.
+are timestamps that mean nothing without what the track says, the gap before an object, since frames
+have no gaps, and what another draft has no way to say. This module must not know tracks.
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ def _integer(scan: Scan, data: bytes, at: int) -> tuple[int, int]:
     return found
 
 
-def kept(draft: Draft, properties: list[Property]) -> bytes:
-    """How those of an object stand before its payload."""
-    left_out = _TIMES | {_OBJECT_GAP} if draft.timestamps else {_OBJECT_GAP}
+def kept(properties: list[Property], with_times: bool) -> bytes:
+    """How those of an object stand before its payload; ``with_times`` where no track says what they
+    count."""
+    left_out = {_OBJECT_GAP} if with_times else _TIMES | {_OBJECT_GAP}
     rest = [each for each in properties if each[0] not in left_out]
     if not rest:
         return NO_PROPERTIES
@@ -86,13 +87,15 @@ def scan_kept(data: bytes, at: int) -> tuple[bytes, int] | None:
 
 def written(draft: Draft, before: bytes, stamp: int) -> bytes:
     """The properties of an object, with their size: those kept ``before`` its payload and, where
-    the draft has timestamps, this one. Nothing where there are none."""
+    the draft has timestamps, this one if they have none. Nothing where there are none."""
     if not before and not draft.timestamps:
         return b""
     properties = _read(LEADING.scan, True, before) if before else []
     if draft.timestamps:
-        properties = [each for each in properties if each[0] not in _TIMES]
-        properties.append((TIMESTAMP, stamp))
+        values = dict(properties)
+        value = values.get(TIMESTAMP, values.get(OLD_TIMESTAMP, stamp))
+        both = TIMESTAMP, OLD_TIMESTAMP
+        properties = [each for each in properties if each[0] not in both] + [(TIMESTAMP, value)]
     said = _written(draft.varint.encode, draft.property_steps, properties)
     return draft.varint.encode(len(said)) + said if said else b""
 

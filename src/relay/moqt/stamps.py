@@ -27,6 +27,11 @@ class Stamps:
         self._timescale = timescale
         self._now = now
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the track says nothing, so that they mean the same wherever they are told."""
+        return not self._timescale
+
     def read(self, properties: list[Property]) -> int:
         """The timestamp of an object, in our units."""
         values = dict(properties)

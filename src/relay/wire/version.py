@@ -202,6 +202,7 @@ _UNTIMED = replace(
     setup_stream=True,
     fetch=True,
     layout=Layout.UNTIMED_OBJECTS,
+    timescale=1_000_000,
     bidi=frozenset({Bidi.ANNOUNCE, Bidi.SUBSCRIBE, Bidi.FETCH, Bidi.GOAWAY}),
     typed_replies=(SubscribeOk, SubscribeDrop, SubscribeEnd, SubscribeLatest),
     tells_latest=True,
@@ -219,7 +220,6 @@ _UNTIMED = replace(
 _TIMED = replace(
     _UNTIMED,
     layout=Layout.TIMED_OBJECTS,
-    timescale=1_000_000,
     bidi=_UNTIMED.bidi | {Bidi.TRACK},
     codecs=Codecs(
         _UNTIMED.codecs | {each: LITE_05.codecs[each] for each in (TrackRequest, TrackInfo)}
