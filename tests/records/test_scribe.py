@@ -87,6 +87,36 @@ def test_a_full_queue_is_counted_and_the_log_says_so() -> None:
     asyncio.run(main())
 
 
+def test_strangers_cannot_fill_the_store() -> None:
+    async def main() -> None:
+        bench = Bench(max_strangers=10, max_queue=10_000)
+        room = relay.records.scribe.STRANGERS_AT_ONCE
+        for fact in (Fact("deny"), Fact("allow", "anonymous")):
+            for _ in range(room):
+                bench.scribe.note(fact)
+        for fact in (Fact("allow", "alice"), Fact("revoke"), Fact("quota.set", "admin")):
+            bench.scribe.note(fact)
+        await bench.scribe.flush()
+        assert bench.scribe.written == room + 3
+        assert bench.scribe.missed == room
+        bench.now += 2.0
+        for _ in range(40):
+            bench.scribe.note(Fact("deny"))
+        await bench.scribe.flush()
+        assert bench.scribe.written == room + 3 + 20
+        bench.now += relay.records.scribe.STRANGERS_TOLD
+        await bench.scribe.flush()
+        (entry,) = await bench.audit.after(room + 23, 10)
+        assert (entry.action, entry.detail) == (MISSED, f"{room + 20} entries: audit.max_strangers")
+        for _ in range(room):
+            bench.scribe.note(Fact("deny"))
+        await bench.scribe.flush(is_last=True)
+        rest = [each for each in await bench.audit.after(room + 24, room) if each.action == MISSED]
+        assert [each.detail for each in rest] == ["400 entries: audit.max_strangers"]
+
+    asyncio.run(main())
+
+
 def test_while_the_store_is_silent_everything_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay.records.scribe, "RETRY_SECONDS", 0.02)
 

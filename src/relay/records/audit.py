@@ -92,6 +92,11 @@ class Fact:
     id: str = ""
     """Under which the stranger and the log know a decision, or a session."""
 
+    @property
+    def is_anybodys(self) -> bool:
+        """Whether anybody can cause it as often as he likes, with no credential that is good."""
+        return self.action == "deny" or (self.action == "allow" and self.actor == "anonymous")
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -221,7 +221,7 @@ class Desk:
         """Write what is not written yet, and let go of the store."""
         self._derivations.close()
         try:
-            await self.scribe.flush()
+            await self.scribe.flush(is_last=True)
             await self.write_uses()
         except StoreError as error:
             self._log("warning", detail=f"audit log or last uses not written: {error}")

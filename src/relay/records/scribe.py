@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -27,6 +27,13 @@ BATCH = 100
 
 PRUNE_SECONDS = 3600.0
 """Seconds between deletions of what is too old."""
+
+STRANGERS = "audit.max_strangers"
+STRANGERS_AT_ONCE = 1_000
+"""Entries about strangers that are written however fast they come."""
+
+STRANGERS_TOLD = 60.0
+"""Seconds between entries that say how many of them are missing."""
 
 MISSED = "audit.missed"
 """The action of an entry that says how many are missing."""
@@ -61,7 +68,11 @@ class Scribe:
         self._settled = settled or wall
         self._log = log
         self._queue: deque[Fact] = deque()
-        self._unsaid = 0
+        self._unsaid: Counter[str] = Counter()
+        """How many are missing and why, while no entry says so."""
+        self._strangers = float(STRANGERS_AT_ONCE)
+        """Entries about them for which there is room now."""
+        self._strangers_at = self._told_at = clock()
         self._batch: list[Fact] = []
         """What is being written. After an attempt that failed nobody knows whether it was."""
         self._came = asyncio.Event()
@@ -77,12 +88,28 @@ class Scribe:
 
     def note(self, fact: Fact) -> None:
         """Have it written soon."""
-        if self.waiting >= self._settings.max_queue:
+        why = self._has_no_room(fact)
+        if why:
             self.missed += 1
-            self._unsaid += 1
+            self._unsaid[why] += 1
         else:
             self._queue.append(self._signed(fact))
-        self._came.set()
+        if not why or self._due(False):
+            self._came.set()
+
+    def _has_no_room(self, fact: Fact) -> str:
+        """The setting by which it is left out, if it is."""
+        if self.waiting >= self._settings.max_queue:
+            return "audit.max_queue"
+        most, now = self._settings.max_strangers, self._clock()
+        if not most or not fact.is_anybodys:
+            return ""
+        gone, self._strangers_at = now - self._strangers_at, now
+        self._strangers = min(self._strangers + gone * most, STRANGERS_AT_ONCE)
+        if self._strangers < 1:
+            return STRANGERS
+        self._strangers -= 1
+        return ""
 
     @whole
     async def write(self, fact: Fact) -> Entry:
@@ -92,34 +119,41 @@ class Scribe:
         return entry
 
     @whole
-    async def flush(self) -> None:
-        """Write everything that waits by now. Raises `StoreError`; nothing is lost then.
+    async def flush(self, is_last: bool = False) -> None:
+        """Write everything that waits by now. Raises `StoreError`; nothing is lost then. The
+        ``is_last`` time how many strangers are missing is said as well, whenever that was last.
 
         After each batch it is the turn of whoever wants to `write`: strangers who are refused as
         fast as entries can be written must not keep the operator from revoking anything.
         """
         for _ in range(self.waiting // BATCH + 2):  # the first may be a small one, tried again
             async with self._writing:
-                if not self._batch and not self._queue and not self._unsaid:
+                if not self._batch and not self._queue and not self._due(is_last):
                     self._came.clear()
                     return
-                await self._write_batch()
+                await self._write_batch(is_last)
 
-    async def _write_batch(self) -> None:
+    def _due(self, is_last: bool) -> list[str]:
+        """Why entries are missing, as far as that is to be said now."""
+        are_told = is_last or self._clock() - self._told_at >= STRANGERS_TOLD
+        return [why for why in self._unsaid if why != STRANGERS or are_told]
+
+    async def _write_batch(self, is_last: bool) -> None:
         if self._batch:
             entries = await self._audit.ensure(self._batch)
         else:
-            self._batch = self._next_batch()
+            self._batch = self._next_batch(is_last)
             entries = await self._audit.append(self._batch)
         self._batch = []
         self._told(entries)
 
-    def _next_batch(self) -> list[Fact]:
+    def _next_batch(self, is_last: bool) -> list[Fact]:
         batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-        if self._unsaid:
-            missed = Fact(MISSED, detail=f"{self._unsaid} entries: audit.max_queue")
-            batch.append(self._signed(missed))
-            self._unsaid = 0
+        for why in self._due(is_last):
+            count = self._unsaid.pop(why)
+            batch.append(self._signed(Fact(MISSED, detail=f"{count} entries: {why}")))
+            if why == STRANGERS:
+                self._told_at = self._clock()
         return batch
 
     async def run(self) -> None:

@@ -63,6 +63,11 @@ class AuditSettings(BaseModel):
     max_queue: int = Field(default=10_000, ge=1, le=1_000_000)
     """Entries that may wait to be written. More: they are counted, and an entry says how many."""
 
+    max_strangers: int = Field(default=10, ge=0, le=100_000)
+    """Entries a second, over a while, about those who are turned away or let in without a
+    credential, who could fill the store; a thousand at once. More: they are counted, and an entry
+    says how many. The log has all of them. 0: no limit."""
+
     flush: float = Field(default=0.2, ge=0.0, le=5.0, allow_inf_nan=False)
     """Seconds that entries are gathered before they are written together. What an operator does is
     written before it is done."""
