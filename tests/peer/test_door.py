@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from relay.auth.facts import NO_FACTS, Facts
 from relay.auth.grant import Grant
 from relay.auth.mending import MENDINGS
 from relay.auth.reason import Reason
+from relay.auth.scope import Scope
 from relay.auth.settings import AuthSettings
+from relay.auth.trust import ClaimNames
 from relay.errors import Forbidden, OverQuota, Unauthorized, Unroutable
 from relay.model.origin import Origin
 from relay.path import Path
@@ -644,6 +647,28 @@ def test_a_session_is_nobody_elses_to_refresh_and_the_log_says_so() -> None:
     assert guest.grant is before
     asyncio.run(bench.door.refresh(id, token(sub="me"), "192.0.2.1:1234"))
     assert [facts["id"] for facts in bench.events("refreshed")] == [id]
+
+
+def test_a_session_is_not_refreshed_by_a_key_of_another_part_of_the_tree() -> None:
+    """Which may sign any subject, and where tokens name their tenant any tenant as well."""
+    bench = Bench()
+    scope = Scope(Path("acme"), (Path(""),), (Path(""),))
+    narrow = keys.generate("HS256", kid="k2", scope=scope)
+    known = keys.KeySet.gather(
+        *(keys.KeySet.load(each.dump(), each.kid or "") for each in (KEY, narrow))
+    )
+    names = ClaimNames(tenant="tenant")
+    bench.judge.rules = Rules(known, AuthSettings(claims=names))
+    claims = Claims(Path(""), (Path(""),), (Path(""),), int(NOW + 60), sub="me", tenant="other")
+    bench.knock(f"/?jwt={mint.sign(claims, KEY, NOW, names)}")
+    ((id, guest),) = bench.door.guests.items()
+    before = guest.grant
+    theirs = mint.sign(replace(claims, put=(Path("acme"),), get=()), narrow, NOW, names)
+    with pytest.raises(Forbidden):
+        asyncio.run(bench.door.refresh(id, theirs, "192.0.2.1:1234"))
+    assert guest.grant is before
+    asyncio.run(bench.door.refresh(id, mint.sign(claims, KEY, NOW, names), "192.0.2.1:1234"))
+    assert len(bench.events("refreshed")) == 1
 
 
 def test_a_closing_door_has_relays_hear_of_no_way_that_leads_on() -> None:

@@ -350,7 +350,9 @@ class Door:
         if guest.gone:
             raise Unroutable(f"no session {id!r} any more")
         held = Held(grant, judgement.id, remote)
-        if not is_same_holder(old, grant):
+        # A key that reaches one part of the tree may name any tenant in its tokens: whose part it
+        # is counts as well.
+        if not is_same_holder(old, grant) or old.home != grant.home:
             self._not_theirs(id, held)
         try:
             self.house.ledger.arrive(grant.tenant, self.house.clock())
