@@ -88,9 +88,12 @@ def scan_kept(data: bytes, at: int) -> tuple[bytes, int] | None:
 def written(draft: Draft, before: bytes, stamp: int) -> bytes:
     """The properties of an object, with their size: those kept ``before`` its payload and, where
     the draft has timestamps, this one if they have none. Nothing where there are none."""
-    if not before and not draft.timestamps:
-        return b""
-    properties = _read(LEADING.scan, True, before) if before else []
+    if not before:  # by far the most frequent
+        if not draft.timestamps:
+            return b""
+        said = draft.varint.encode(TIMESTAMP) + draft.varint.encode(stamp)
+        return draft.varint.encode(len(said)) + said
+    properties = _read(LEADING.scan, True, before)
     if draft.timestamps:
         values = dict(properties)
         value = values.get(TIMESTAMP, values.get(OLD_TIMESTAMP, stamp))
