@@ -155,7 +155,8 @@ def fresh_pair(folder: Path, name: str = "localhost", key: Any = None) -> tuple[
     title = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder(title, title, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    begun = now - datetime.timedelta(minutes=1)  # a clock may be set back by a little
+    builder = builder.not_valid_before(begun).not_valid_after(now + datetime.timedelta(days=1))
     names = x509.SubjectAlternativeName([x509.DNSName(name)])
     cert = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
     (folder / f"{name}.pem").write_bytes(cert.public_bytes(serialization.Encoding.PEM))
