@@ -53,6 +53,12 @@ def test_a_peer_that_waits_longer_at_least_is_not_asked() -> None:
     assert offered(slow).wish(1 << 20, 1452) is None
 
 
+def test_a_peer_is_never_asked_for_less_than_it_offers() -> None:
+    rate = offered(encode_varint(0xFF04DE1B) + b"\x04" + encode_varint(40_000))
+    rate.ask(rate.wish(1 << 20, 1452) or 0)
+    assert numbers(rate.ask(rate.wish(1452, 1452) or 0)) == [0xAF, 1, 1, 40_000, 3]
+
+
 def test_the_offer_is_found_among_others() -> None:
     for parameters in (OFFER, OTHERS + OFFER, OFFER + OTHERS):
         assert offered(parameters).wish(1 << 20, 1452) == MOST

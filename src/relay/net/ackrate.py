@@ -97,7 +97,7 @@ class AckRate:
         self.asked = packets
         sequence, self._sequence = self._sequence, self._sequence + 1
         # The threshold is what may come without being acknowledged: the next packet causes it.
-        numbers = sequence, packets - 1, int(self.patience * 1e6), _OVERTAKEN
+        numbers = sequence, packets - 1, round(self.patience * 1e6), _OVERTAKEN
         return _ACK_FREQUENCY + b"".join(map(encode_varint, numbers))
 
     def lost(self) -> None:
@@ -106,5 +106,6 @@ class AckRate:
 
     @property
     def patience(self) -> float:
-        """Seconds that an acknowledgement may wait, as asked last."""
-        return _USUAL_PATIENCE if self.asked == _USUAL else PATIENCE
+        """Seconds that an acknowledgement may wait, as asked last: never less than the peer offers,
+        which is an error (the draft, 4)."""
+        return max(_USUAL_PATIENCE, self._least) if self.asked == _USUAL else PATIENCE
