@@ -116,6 +116,16 @@ def test_a_time_of_the_wall_clock_is_passed_on(draft: Draft, other: Draft, numbe
     assert said(other, *sorted([(kept_as, when), (0x0D, b"avcC")])) in data
 
 
+@each_other
+def test_without_a_time_it_is_not_said_what_one_counts(draft: Draft, other: Draft) -> None:
+    """The time at which the object came counts microseconds."""
+    pair = Pair(World(0), draft, other, timescale=0)
+    stream = pair.bring((said(draft, (properties.TIMESCALE, 90_000), (0x0D, b"avcC")), b"key"))
+    came = [(0x0D, b"avcC"), (properties.TIMESTAMP, 50_000_000)]
+    scale = [(properties.TIMESCALE, 90_000), (0x0D, b"avcC")]
+    assert said(other, *(came if other.timestamps else scale)) in pair.viewer.groups[stream]
+
+
 def test_where_no_object_has_any_nothing_is_said_of_them(world: World, draft: Draft) -> None:
     source, _ = published(world)
     peer, asked = watching(world, draft, source)

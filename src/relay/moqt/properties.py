@@ -96,9 +96,11 @@ def written(draft: Draft, before: bytes, stamp: int) -> bytes:
     properties = _read(LEADING.scan, True, before)
     if draft.timestamps:
         values = dict(properties)
-        value = values.get(TIMESTAMP, values.get(OLD_TIMESTAMP, stamp))
-        both = TIMESTAMP, OLD_TIMESTAMP
-        properties = [each for each in properties if each[0] not in both] + [(TIMESTAMP, value)]
+        value = values.get(TIMESTAMP, values.get(OLD_TIMESTAMP))
+        # What a timestamp counts that is not there is not what ours counts.
+        told = _TIMES if value is None else {TIMESTAMP, OLD_TIMESTAMP}
+        properties = [each for each in properties if each[0] not in told]
+        properties.append((TIMESTAMP, stamp if value is None else value))
     said = _written(draft.varint.encode, draft.property_steps, properties)
     return draft.varint.encode(len(said)) + said if said else b""
 
