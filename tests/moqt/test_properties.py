@@ -117,6 +117,16 @@ def test_a_time_of_the_wall_clock_is_passed_on(draft: Draft, other: Draft, numbe
 
 
 @each_other
+def test_how_loud_a_sound_is_is_no_time(draft: Draft, other: Draft) -> None:
+    """It has the number of a later timestamp where the timestamp has an earlier one."""
+    pair = Pair(World(0), draft, other, timescale=0)
+    sound = [(0x02, 1_796_000_000_000_000), (0x06, 63)]
+    stream = pair.bring((said(draft, *sound), b"key"))
+    clock = [(properties.TIMESTAMP, 50_000_000)] if other.timestamps else []
+    assert said(other, *sound, *clock) in pair.viewer.groups[stream]
+
+
+@each_other
 def test_without_a_time_it_is_not_said_what_one_counts(draft: Draft, other: Draft) -> None:
     """The time at which the object came counts microseconds."""
     pair = Pair(World(0), draft, other, timescale=0)

@@ -22,6 +22,10 @@ TIMESCALE, TIMESTAMP, OLD_TIMESTAMP = 0x08, 0x10, 0x06
 """What this object's timestamp counts, and the timestamp, by its number of today and by that of
 draft-ietf-moq-loc-03 (moq-loc-04, 2.3.1.1)."""
 
+_CAPTURED = 0x02
+"""The timestamp up to draft-ietf-moq-loc-01, in which that of -03 was how loud a sound is (2.3.1.1,
+2.3.3.1)."""
+
 _TIMES = frozenset((TIMESCALE, TIMESTAMP, OLD_TIMESTAMP))
 _OBJECT_GAP = 0x3E
 """Objects before this one that do not exist (moq-transport-18, "Prior Object ID Gap")."""
@@ -75,6 +79,12 @@ def kept(properties: list[Property], with_times: bool) -> bytes:
     return encode_varint(len(said)) + said if len(said) <= MAX_PROPERTIES else NO_PROPERTIES
 
 
+def timestamp(values: dict[int, int | bytes]) -> int | bytes | None:
+    """That of an object with these properties; ``None`` where they have none."""
+    old = None if _CAPTURED in values else values.get(OLD_TIMESTAMP)
+    return values.get(TIMESTAMP, old)
+
+
 def scan_kept(data: bytes, at: int) -> tuple[bytes, int] | None:
     """What stands before a payload, without its size, and where it ends; ``None`` while it is
     incomplete."""
@@ -95,10 +105,9 @@ def written(draft: Draft, before: bytes, stamp: int) -> bytes:
         return draft.varint.encode(len(said)) + said
     properties = _read(LEADING.scan, True, before)
     if draft.timestamps:
-        values = dict(properties)
-        value = values.get(TIMESTAMP, values.get(OLD_TIMESTAMP))
+        value = timestamp(dict(properties))
         # What a timestamp counts that is not there is not what ours counts.
-        told = _TIMES if value is None else {TIMESTAMP, OLD_TIMESTAMP}
+        told = {TIMESCALE} if value is None else {TIMESTAMP, OLD_TIMESTAMP}
         properties = [each for each in properties if each[0] not in told]
         properties.append((TIMESTAMP, stamp if value is None else value))
     said = _written(draft.varint.encode, draft.property_steps, properties)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relay.moqt.properties import OLD_TIMESTAMP, TIMESCALE, TIMESTAMP, Property
+from relay.moqt.properties import TIMESCALE, Property, timestamp
 from relay.wire.frame import MAX_STAMP
 
 UNITS = 1_000_000
@@ -36,7 +36,7 @@ class Stamps:
         """The timestamp of an object, in our units."""
         values = dict(properties)
         timescale = values.get(TIMESCALE, self._timescale) or UNITS
-        value = values.get(TIMESTAMP, values.get(OLD_TIMESTAMP))
+        value = timestamp(values)
         if not isinstance(value, int) or not isinstance(timescale, int):
             return int(self._now() * UNITS)
         return min(value * UNITS // timescale, MAX_STAMP)
