@@ -125,7 +125,7 @@ class Link:
                 await self._stay()
             except Exception as error:
                 self._log("internal error", peer=self.address.key, error=repr(first_of(error)))
-            await asyncio.sleep(LONGEST_WAIT)
+            await asyncio.sleep(NEAR_WAIT if self.address.is_near else LONGEST_WAIT)
 
     async def _stay(self) -> None:
         first, longest = FIRST_WAIT, LONGEST_WAIT
