@@ -49,9 +49,12 @@ _ACK_SIZE = 256
 _KNOWN_EVERY = 8
 """Packets of which one asks that it be known which acknowledgements arrived (13.2.4)."""
 
-_EXTRAS_FIRST, _EXTRAS_LAST = 0.1, 1.0
-"""Seconds between two looks at what may be asked of the path and the peer: twice as many each time
-that there is nothing, up to the second."""
+_OFTEN, _SELDOM = 0.1, 1.0
+"""Seconds between two looks at what may be asked of the path and the peer."""
+
+_IN_VAIN = 50
+"""Looks in a row that found nothing, from which on there are few: while the window grows each that
+comes late costs acknowledgements."""
 
 _KEY_LIFE = 1 << 22
 """Packets sealed under one key: half of what AES-GCM allows (RFC 9001, 6.6)."""
@@ -71,7 +74,7 @@ class Outgoing(Incoming):
         self._ack_rate = AckRate()
         self._overhead = 0
         """Bytes of a packet that are no frames: first byte, connection id, number and tag."""
-        self._extras_at, self._extras_pace = 0.0, _EXTRAS_FIRST
+        self._extras_at, self._in_vain = 0.0, 0
         self._renew_at = _KEY_LIFE
         """Packet number from which on other keys are wanted."""
         algorithm = self._configuration.congestion_control_algorithm
@@ -360,13 +363,13 @@ class Outgoing(Incoming):
             frame = self._ack_rate.ask(count)
             self._loss.max_ack_delay = max(self._loss.max_ack_delay, self._ack_rate.patience)
             extras.append(self._extra(frame, (self._asked, (count,)), now, False))
-        pace = self._extras_pace if size is count is None else _EXTRAS_FIRST
-        self._extras_at, self._extras_pace = now + pace, min(2 * pace, _EXTRAS_LAST)
+        self._in_vain = self._in_vain + 1 if size is count is None else 0
+        self._extras_at = now + (_OFTEN if self._in_vain < _IN_VAIN else _SELDOM)
         return extras
 
     def _look_again(self) -> None:
         """There may be something to ask soon."""
-        self._extras_at, self._extras_pace = 0.0, _EXTRAS_FIRST
+        self._extras_at, self._in_vain = 0.0, 0
 
     def _has_room(self, size: int) -> bool:
         control = self._loss._cc
