@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.moqt import interpreter, requests
+from relay.moqt import requests
 from relay.moqt.drafts import DRAFTS, Draft
 from relay.moqt.messages import (
     Goaway,
@@ -20,6 +20,7 @@ from relay.moqt.messages import (
 )
 from relay.moqt.varint import MAX_LEADING
 from relay.session import events
+from relay.wire import unread
 from relay.wire.messages import SubscribeUpdate as Demand
 
 from .conftest import World
@@ -57,7 +58,7 @@ def test_a_group_may_go_on_with_any_byte(draft: Draft, byte: int) -> None:
 def test_too_much_that_is_left_half_said_ends_the_session(
     world: World, draft: Draft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interpreter, "MAX_UNREAD", 150)
+    monkeypatch.setattr(unread, "MAX_UNREAD", 150)
     peer, viewer, _ = publishing(world, draft)
     half = draft.encode(Subscribe(2, CAM, b"x" * 50))[:-1]
     for _ in range(20):

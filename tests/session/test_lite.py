@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from dialogue import End, Side, Talk, Wire
 from relay.errors import ProtocolViolation
 from relay.path import ROOT, Path
-from relay.session import announcing, events, unread
+from relay.session import announcing, events
 from relay.session.announcing import MAX_BEHIND
 from relay.session.events import FREE
 from relay.session.lite import LiteSession
 from relay.session.settings import SessionSettings
+from relay.wire import unread
 from relay.wire.buffer import encode_varint
 from relay.wire.frame import Layout, encode_frame
 from relay.wire.messages import MAX_SEQUENCE, Bidi, SubscribeUpdate, TrackInfo

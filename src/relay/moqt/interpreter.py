@@ -24,13 +24,14 @@ from relay.moqt.requests import Requests
 from relay.moqt.retrieving import Retrieving
 from relay.moqt.talk import Talk
 from relay.moqt.waits import Waits
-from relay.session.settings import MAX_UNREAD, SessionSettings
+from relay.session.settings import SessionSettings
 from relay.session.transport import Receiver, Transport, is_uni
 from relay.wire.buffer import StreamBuffer
 from relay.wire.codes import REGISTERED
 from relay.wire.lite import Dialect
 from relay.wire.messages import Bidi, Goaway, Uni
 from relay.wire.setup import ClientSetup, Setup, encode_client_setup, encode_setup
+from relay.wire.unread import Unread
 from relay.wire.version import INTERPRETED_CODE
 
 MANY_REQUESTS = (1 << 32) - 1
@@ -85,8 +86,7 @@ class Interpreter:
         """Where the peer does."""
         self._buffers: dict[int, StreamBuffer] = {}
         """Streams of messages."""
-        self._unread = 0
-        """Bytes there of messages that are not complete."""
+        self._unread = Unread()
         self._heard_out: set[int] = set()
         """Those of requests of which the peer has said all, and still wants the answers."""
         self._talks: dict[int, Talk] = {}
@@ -263,7 +263,6 @@ class Interpreter:
 
     def _read(self, stream: int, data: bytes, fin: bool) -> None:
         buffer = self._buffers.setdefault(stream, StreamBuffer())
-        before = len(buffer)
         buffer.append(data)
         while not self._is_closed:
             message = self.draft.read(buffer, self.max_message)
@@ -271,10 +270,10 @@ class Interpreter:
                 break
             self._hear(stream, message)
             self._tell()
-        self._unread += len(buffer) - before
-        if self._unread > MAX_UNREAD:
-            reason = f"more than {MAX_UNREAD} bytes of unfinished messages"
-            self.close(LimitExceeded.session_code, reason)
+        try:
+            self._unread.note(stream, len(buffer) if stream in self._buffers else 0)
+        except LimitExceeded as error:
+            self.close(error.session_code, str(error))
         if fin:
             self._line_ended(stream)
 
@@ -294,8 +293,8 @@ class Interpreter:
             self._heard_out.add(stream)
             return
         self._heard_out.discard(stream)
-        if (buffer := self._buffers.pop(stream, None)) is not None:
-            self._unread -= len(buffer)
+        self._buffers.pop(stream, None)
+        self._unread.forget(stream)
         if stream == self._heard_control:
             # Where each side has its own, peers that leave end theirs first.
             if not self.draft.request_streams:

@@ -363,7 +363,7 @@ class Outgoing(Incoming):
             frame = self._ack_rate.ask(count)
             self._loss.max_ack_delay = max(self._loss.max_ack_delay, self._ack_rate.patience)
             extras.append(self._extra(frame, (self._asked, (count,)), now, False))
-        self._in_vain = self._in_vain + 1 if size is count is None else 0
+        self._in_vain = self._in_vain + 1 if size is None and count is None else 0
         self._extras_at = now + (_OFTEN if self._in_vain < _IN_VAIN else _SELDOM)
         return extras
 

@@ -23,7 +23,6 @@ from relay.session.opening import Greeting, SetupQuestion, setup_stream
 from relay.session.settings import SessionSettings
 from relay.session.subscribing import Publication, Subscription, TrackAnswer, TrackQuestion
 from relay.session.transport import Transport, is_server_opened, is_uni
-from relay.session.unread import Unread
 from relay.wire.frame import Layout, decode_datagram, encode_datagram
 from relay.wire.lite import Dialect
 from relay.wire.messages import (
@@ -38,6 +37,7 @@ from relay.wire.messages import (
     TrackRequest,
     Uni,
 )
+from relay.wire.unread import Unread
 from relay.wire.version import INBAND, by_identifier
 
 _GROUP = bytes((Uni.GROUP,))

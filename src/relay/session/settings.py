@@ -7,10 +7,6 @@ from dataclasses import dataclass, replace
 LINK_STREAMS = 65_536
 """Streams of each kind that another relay may have in use at a time."""
 
-MAX_UNREAD = 4_194_304
-"""Bytes of messages that are not complete, of all streams of a session together. More: it is
-closed. Each may be as long as ``max_message``, and be left half said for as long as it lives."""
-
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:

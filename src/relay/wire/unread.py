@@ -7,7 +7,10 @@ lives, but not all of them at once. This module must not know what messages say.
 from __future__ import annotations
 
 from relay.errors import LimitExceeded
-from relay.session.settings import MAX_UNREAD
+
+MAX_UNREAD = 4_194_304
+"""Bytes of messages that are not complete, of all streams of a session together. More: it is
+closed. Each may be as long as ``max_message``, and be left half said for as long as it lives."""
 
 
 class Unread:
