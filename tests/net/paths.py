@@ -17,7 +17,7 @@ from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 
 from relay.net.byrate import kind_of
 from relay.net.mtu import SAFE, PathMtu
-from relay.net.recovery import Recovery, Train
+from relay.net.recovery import Recovery, Space, Train
 
 SIZE = SAFE
 """Bytes of every packet."""
@@ -37,7 +37,7 @@ def begun(kind: type[QuicPacketRecovery], algorithm: str, size: int) -> tuple[An
         send_probe=lambda: None,
     )
     recovery.handshake_confirmed = True
-    space = QuicPacketSpace(is_application_data=True)
+    space = (Space if issubclass(kind, Recovery) else QuicPacketSpace)(is_application_data=True)
     recovery.spaces = [space]
     return recovery, space
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
@@ -45,6 +46,13 @@ def early(receiver: QuicStreamReceiver) -> list[tuple[int, bytearray]]:
     return list(zip(pieces._starts, pieces._pieces, strict=True)) if pieces else []
 
 
+@pytest.fixture(scope="module", autouse=True, params=[True, False], ids=["c", "python"])
+def takes_steps_in_c(request) -> Iterator[None]:
+    """Everything holds whoever takes the everyday steps."""
+    with patch(f"{__name__}.LIMITS", replace(LIMITS, speedups=request.param)):
+        yield
+
+
 @dataclass
 class Side:
     """An engine whose peer's keys are known, so that anything can be said to it."""
@@ -83,14 +91,18 @@ class Side:
         self.heard.clear()
         if self.forgets:
             self.forget_at_once()
-        read = self.engine._read
+        receive, long_way = self.engine.receive, self.engine._receive_long
 
-        def counted(datagrams: list[bytes], start: int, now: float) -> int:
-            found = read(datagrams, start, now)
-            self.went_short += found
-            return found
+        def counted(datagrams: list[bytes], address: Any, now: float) -> None:
+            self.went_short += len(datagrams)
+            receive(datagrams, address, now)
 
-        self.engine._read = counted  # type: ignore[method-assign]
+        def counted_long(data: bytes, address: Any, now: float) -> None:
+            self.went_short -= 1
+            long_way(data, address, now)
+
+        self.engine.receive = counted  # type: ignore[method-assign]
+        self.engine._receive_long = counted_long  # type: ignore[method-assign]
 
     def forget_at_once(self) -> None:
         """The library forgets a stream that is over when it sends next, and until then finds fault

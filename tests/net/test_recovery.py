@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import pytest
 from aioquic import tls
 from aioquic.quic.congestion.base import QuicRttMonitor
@@ -14,10 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.net.paths import Flow, Path, begun
 
+from relay.net.built import speedups
+from relay.net.engine import Engine
 from relay.net.pacing import Pacer, RttMonitor
 from relay.net.recovery import MOST_WAIT, Recovery, Train
 from relay.net.reordering import Reordering
 from relay.net.sender import SharedSender
+from relay.net.settings import QuicLimits
+from relay.net.steps import chosen
 
 STEP, FULL = 1100, 1200
 """Bytes of the stream, and on the wire, of each packet but a train's last."""
@@ -115,10 +122,25 @@ STEPS = st.lists(
 )
 
 
+def acknowledge_in_c(recovery: Recovery, *what: Any) -> None:
+    chosen(Engine, QuicLimits())  # which has C learn the books
+    built = speedups()
+    assert built is not None
+    built.acknowledge(recovery, *what)
+
+
+IN_C = pytest.param(
+    acknowledge_in_c,
+    marks=pytest.mark.skipif(speedups() is None and not os.environ.get("CI"), reason="not built"),
+    id="c",
+)
+
+
+@pytest.mark.parametrize("acknowledge", [pytest.param(Recovery.acknowledge, id="python"), IN_C])
 @pytest.mark.parametrize("is_teachable", [False, True], ids=["as it is", "what is lost stays so"])
 @pytest.mark.parametrize("algorithm", ["reno", "cubic"])
 @given(steps=STEPS)
-def test_the_books_are_the_librarys(algorithm, is_teachable, steps) -> None:
+def test_the_books_are_the_librarys(algorithm, is_teachable, acknowledge, steps) -> None:
     ours, stock = Side(Recovery, algorithm), Side(QuicPacketRecovery, algorithm)
     if not is_teachable:
         ours.recovery.reordering = Unteachable()
@@ -153,7 +175,7 @@ def test_the_books_are_the_librarys(algorithm, is_teachable, steps) -> None:
             arrived |= {acked for r in ranges for acked in r if acked < number}
             each = [(r.start, r.stop - 1) for r in ranges]
             if len(each) == 1:
-                ours.recovery.acknowledge(ours.space, *each[0], 0.002, now)
+                acknowledge(ours.recovery, ours.space, *each[0], 0.002, now)
             else:
                 ours.recovery.acknowledge_all(ours.space, each, 0.002, now)
             stock.recovery.on_ack_received(
@@ -163,6 +185,81 @@ def test_the_books_are_the_librarys(algorithm, is_teachable, steps) -> None:
         # Of packets counted together the growth may be rounded otherwise, by a packet each.
         difference = ours.recovery.congestion_window - stock.recovery.congestion_window
         assert abs(difference) <= FULL * 10
+
+
+def kept(thing: Any) -> dict[str, object]:
+    """All that lies in the slots of a book."""
+    slots = {name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())}
+    return {name: getattr(thing, name) for name in slots if hasattr(thing, name)}
+
+
+def books(side: Side) -> list[object]:
+    """Every number that is kept of what is sent."""
+    recovery: Any = side.recovery
+    control, sender = recovery._cc, side.sender
+    apart = {
+        "_cc",
+        "_pacer",
+        "mtu",
+        "received_packets",
+        "reordering",
+        "book",
+        "_rtt_monitor",
+        "sender",
+        "stream",
+        "_owner",
+    }
+    things = (recovery, side.space, control, control._rtt_monitor, recovery._pacer, recovery.mtu)
+    return [
+        [(name, value) for name, value in sorted(kept(each).items()) if name not in apart]
+        for each in (*things, recovery.reordering, sender, *recovery.book)
+    ]
+
+
+@pytest.mark.skipif(speedups() is None and not os.environ.get("CI"), reason="not built")
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.integers(1, 9),
+            st.floats(0.0, 0.2),
+            st.sampled_from(["probe", "timer", "end"]),
+            st.tuples(st.integers(0, 12), st.integers(0, 9), st.floats(0.0, 0.1)),
+        ),
+        max_size=60,
+    ),
+    most=st.sampled_from([0, 1 << 30]),
+)
+def test_in_c_the_books_are_the_same(steps, most) -> None:
+    plain, quick = sides = Side(Recovery, "reno"), Side(Recovery, "reno")
+    for side in sides:
+        side.recovery._cc._enough = most
+    number, now = 0, 10.0
+    for step in steps:
+        now += 0.003
+        if isinstance(step, int):
+            for side in sides:
+                if side.sender._buffer_fin is None:
+                    side.sender._lost = None
+                    side.send_train(number, step, now)
+            number += step
+        elif isinstance(step, float):
+            now += step
+        elif isinstance(step, str):
+            for side in sides:
+                if step == "probe":
+                    side.recovery.reschedule_data(now=now)
+                elif step == "timer":
+                    side.recovery.on_loss_detection_timeout(now=now)
+                elif side.recovery.book and side.sender._buffer_fin is None:
+                    side.sender._buffer_fin = side.sender._buffer_stop
+                    side.recovery.book[-1].fin = True
+        else:
+            below, size, delay = step
+            last = max(0, number - 1 - below)
+            first = max(0, last - size) if size < 9 else 0
+            plain.recovery.acknowledge(plain.space, first, last, delay, now)
+            acknowledge_in_c(quick.recovery, quick.space, first, last, delay, now)
+        assert books(quick) == books(plain)
 
 
 @pytest.mark.parametrize("algorithm", ["reno", "cubic"])

@@ -76,14 +76,19 @@ class Net:
         serving = configure(limits, False, ("x",))
         serving.certificate, serving.private_key = PAIR.chain[0], PAIR.key
         self.server = Engine(serving, limits, self.client.original_destination_connection_id)
-        send_short, loss = self.server._send_short, self.loss
+        loss, departures, long_way = self.loss, self.server.departures, self.server._depart_long
 
-        def counted(now: float, ack_due: bool):
-            sent = send_short(now, ack_due)
-            self.short += sum(-(-len(data) // size) for data, size in sent)
-            return sent
+        def counted(now: float):
+            left = departures(now)
+            self.short += sum(-(-len(data) // size) for data, size, _ in left)
+            return left
 
-        self.server._send_short = counted
+        def counted_long(now: float):
+            left = long_way(now)
+            self.short -= sum(-(-len(data) // size) for data, size, _ in left)
+            return left
+
+        self.server.departures, self.server._depart_long = counted, counted_long
         if self.peer_takes is not None:
             said = self.client._serialize_transport_parameters
             most = b"\x03\x02" + (self.peer_takes | 0x4000).to_bytes(2, "big")

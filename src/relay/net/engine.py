@@ -39,14 +39,14 @@ from relay.net.settings import QuicLimits
 from relay.net.short_way import Departure, ShortWay
 from relay.net.shown import allow_p521, show
 from relay.net.steer import WHOLE, Share
+from relay.net.steps import chosen
 from relay.net.tls import Pair, fingerprint
 
 MAX_CLOSE_REASON = 512
 """Bytes of a reason in CONNECTION_CLOSE, so that it fits every packet."""
 
 MAX_TLS_MESSAGE = 1 << 16
-"""Bytes of one TLS message, a chain of certificates say, that may be kept until all of it is there.
-"""
+"""Bytes of one TLS message, a chain of certificates say, that may be kept until all is there."""
 
 _SPARE = 8
 """One-way streams that are left to what is more urgent."""
@@ -56,8 +56,7 @@ _IDS = 4
 address changes some times within a round trip. The library's 8 are a tenth of a handshake."""
 
 _DATAGRAM_OVERHEAD = 16 + 3 + 3
-"""AEAD tag; flags and packet number; frame type and length. The peer's connection id comes on top
-(RFC 9000, 17.3; RFC 9221, 4)."""
+"""AEAD tag; flags and packet number; frame type and length, without the peer's connection id."""
 
 
 def configure(limits: QuicLimits, is_client: bool, alpn: Sequence[str]) -> QuicConfiguration:
@@ -78,6 +77,10 @@ def configure(limits: QuicLimits, is_client: bool, alpn: Sequence[str]) -> QuicC
 
 class Engine(ShortWay):
     """One QUIC connection, without a socket and without a clock."""
+
+    def __new__(cls, _: object, limits: QuicLimits, *others: object, **more: object) -> Any:
+        """One that takes its everyday steps in C, where that is wanted and was built."""
+        return super().__new__(chosen(cls, limits))
 
     def __init__(
         self,
@@ -101,8 +104,7 @@ class Engine(ShortWay):
         )
         self._share = share
         first = self._host_cids[0]
-        first.cid = self.host_cid = share.mark(first.cid)
-        self._local_initial_source_connection_id = first.cid
+        first.cid = self.host_cid = self._local_initial_source_connection_id = share.mark(first.cid)
         self._token_of, self._pair_for = token_of, pair_for
         if token_of is not None:
             first.stateless_reset_token = token_of(first.cid)

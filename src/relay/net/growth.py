@@ -63,6 +63,24 @@ class Used(QuicCongestionControl):
 class Reno(Used, RenoCongestionControl):
     """The library's reno."""
 
+    __slots__ = (
+        "_congestion_recovery_start_time",
+        "_congestion_stash",
+        "_enough",
+        "_max_datagram_size",
+        "_peak",
+        "_period_ends",
+        "_rtt_monitor",
+        "bytes_in_flight",
+        "congestion_window",
+        "ssthresh",
+    )
+
+    def __init__(self, *, max_datagram_size: int) -> None:
+        super().__init__(max_datagram_size=max_datagram_size)
+        self.bytes_in_flight = 0
+        self.ssthresh = None
+
     def on_packet_sent(self, *, packet: Any) -> None:
         """It leaves."""
         self.bytes_in_flight += packet.sent_bytes  # as the library's: for each frame and viewer

@@ -14,19 +14,19 @@ from typing import Any
 from aioquic._buffer import Buffer
 from aioquic.quic.connection import (
     Limit,
-    QuicConnection,
     QuicConnectionError,
     QuicConnectionState,
     QuicNetworkPath,
     QuicReceiveContext,
 )
-from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
+from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamReset
 from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
-from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
+from aioquic.quic.recovery import MAX_ACK_RANGES
 from aioquic.quic.stream import FinalSizeError, QuicStream, StreamFinishedError
 from aioquic.tls import CipherSuite, Direction, Epoch
 
 from relay.net.ackrate import ACK_FREQUENCY, IMMEDIATE_ACK, Asked
+from relay.net.books import Books
 from relay.net.frames import (
     ACK,
     MAX_DATA,
@@ -41,8 +41,8 @@ from relay.net.keys import Keys
 from relay.net.parameters import LEAST_ACK_DELAY
 from relay.net.pieces import Tally
 from relay.net.protection import Opened
-from relay.net.receiver import Receiver, Remainder
-from relay.net.recovery import Recovery
+from relay.net.receiver import Heard, Receiver, Remainder
+from relay.net.recovery import Recovery, Space
 from relay.net.sender import PeerStream, Streams
 from relay.net.udp import Address
 from relay.net.window import Window
@@ -52,28 +52,6 @@ _ASK_AGAIN = 0.5
 
 _ONE_RTT = Epoch.ONE_RTT
 _ZERO_AND_ONE_RTT = frozenset((Epoch.ZERO_RTT, Epoch.ONE_RTT))
-
-
-class Heard(StreamDataReceived):
-    """The next bytes of a stream, as long as they come packet by packet with nothing between.
-
-    ``data`` are the first of them until all are told.
-    """
-
-    def __init__(self, stream_id: int, data: bytes, end_stream: bool) -> None:
-        # Not the library's: it is one call more for each.
-        self.stream_id = stream_id
-        self.data = data
-        self.end_stream = end_stream
-        self.chunks: list[bytes] | None = None
-        """All of them, once there are several."""
-
-    def add(self, data: bytes, end_stream: bool) -> None:
-        """More came."""
-        if self.chunks is None:
-            self.chunks = [self.data]
-        self.chunks.append(data)
-        self.end_stream = end_stream
 
 
 def few_left(limit: Limit) -> bool:
@@ -92,7 +70,7 @@ def _wrong_size(kind: int, error: FinalSizeError) -> QuicConnectionError:
     return QuicConnectionError(QuicErrorCode.FINAL_SIZE_ERROR, kind, str(error))
 
 
-class Incoming(QuicConnection):
+class Incoming(Books):
     """A connection that reads everyday packets itself."""
 
     _loss: Recovery
@@ -133,7 +111,7 @@ class Incoming(QuicConnection):
         """When the idle timeout last began to run, if later than the library knows."""
         self._owed = 0
         """Packets that wait for their acknowledgement, where one is on its way."""
-        self._space = QuicPacketSpace()
+        self._space = Space()
         """The application's, once it is settled."""
         self._numbers = Window(self._space.received_packets)
         """The numbers that came there."""
@@ -167,12 +145,16 @@ class Incoming(QuicConnection):
         )
         if self.is_settled:
             self._home = self._network_paths[0].addr
-            self._space = self._spaces[_ONE_RTT]
             self._unsaid = self._space.ack_queue._RangeSet__ranges  # type: ignore[attr-defined]
             self._crypto = self._cryptos[_ONE_RTT]
             self._keys.follow(self._crypto)
             if self._numbers is not self._space.received_packets:
                 self._numbers = self._space.received_packets = Window(self._space.received_packets)
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        self._space = self._spaces[_ONE_RTT] = Space(is_application_data=True)
+        self._loss.spaces = list(self._spaces.values())
 
     def _is_probing(self, path: QuicNetworkPath) -> bool:
         """Whether the library has something to say on a path that is not the one in use. One that
@@ -250,8 +232,17 @@ class Incoming(QuicConnection):
             if rest:
                 eliciting = self._library_hears(rest, now) or eliciting
         except QuicConnectionError as error:
-            self.close(error.error_code, error.frame_type, error.reason_phrase)
+            self._refuse(error)
             return
+        self._came(count, number, eliciting, now)
+
+    def _refuse(self, error: QuicConnectionError) -> None:
+        """The peer broke a rule, which ends the connection."""
+        self.close(error.error_code, error.frame_type, error.reason_phrase)
+
+    def _came(self, count: int, number: int, eliciting: bool, now: float) -> None:
+        """Packets were heard, the last of which has this number."""
+        space = self._space
         if self._state is QuicConnectionState.CONNECTED and not self._close_pending:
             self._alive_at = now
             if self._loss._pto_count:

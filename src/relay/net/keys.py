@@ -15,6 +15,17 @@ from relay.net.protection import Opener, Sealer, makers
 class Keys:
     """Both directions' keys of one connection."""
 
+    __slots__ = (
+        "_hp_in",
+        "_hp_out",
+        "_openers",
+        "_sealers",
+        "_secret",
+        "opener",
+        "phase",
+        "sealer",
+    )
+
     sealer: Sealer
     opener: Opener
 

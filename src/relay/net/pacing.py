@@ -24,10 +24,23 @@ class Pacer(QuicPacketPacer):
     is finer than a millisecond, so what would leave within one may leave at once.
     """
 
-    byte_time = 0.0
-    """Seconds that a byte takes, where it is bytes that count; 0.0 = packets do, of any size."""
-    least = 0.0
-    """The lowest `bucket_time`: below zero where what left too early is made good for."""
+    __slots__ = (
+        "_max_datagram_size",
+        "bucket_max",
+        "bucket_time",
+        "byte_time",
+        "evaluation_time",
+        "least",
+        "packet_time",
+    )
+
+    def __init__(self, *, max_datagram_size: int) -> None:
+        super().__init__(max_datagram_size=max_datagram_size)
+        self.byte_time = 0.0
+        """Seconds that a byte takes, where it is bytes that count; 0.0 = packets do, of any
+        size."""
+        self.least = 0.0
+        """The lowest `bucket_time`: below zero where what left too early is made good for."""
 
     def update_bucket(self, now: float) -> None:
         """Time has passed."""
@@ -62,6 +75,16 @@ class Pacer(QuicPacketPacer):
 class RttMonitor(QuicRttMonitor):
     """The library's (HyStart: whether round trips become longer), with fewer steps: it is asked
     with each acknowledgement until something is lost."""
+
+    __slots__ = (
+        "_filtered_min",
+        "_increases",
+        "_ready",
+        "_sample_idx",
+        "_sample_time",
+        "_samples",
+        "_size",
+    )
 
     def is_rtt_increasing(self, *, now: float, rtt: float) -> bool:
         """Whether slow start has gone on for long enough."""

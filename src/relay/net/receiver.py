@@ -24,8 +24,34 @@ class Remainder(StreamDataReceived):
     code: int
 
 
+class Heard(StreamDataReceived):
+    """The next bytes of a stream, as long as they come packet by packet with nothing between.
+
+    ``data`` are the first of them until all are told.
+    """
+
+    __slots__ = ("chunks", "data", "end_stream", "stream_id")
+
+    def __init__(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        # Not the library's: it is one call more for each.
+        self.stream_id = stream_id
+        self.data = data
+        self.end_stream = end_stream
+        self.chunks: list[bytes] | None = None
+        """All of them, once there are several."""
+
+    def add(self, data: bytes, end_stream: bool) -> None:
+        """More came."""
+        if self.chunks is None:
+            self.chunks = [self.data]
+        self.chunks.append(data)
+        self.end_stream = end_stream
+
+
 class Receiver(QuicStreamReceiver):
     """The library's receiving half, which keeps what comes early in pieces."""
+
+    __slots__ = ("_buffer_start", "_final_size", "highest_offset", "is_finished")
 
     _broken: tuple[int, int] | None = None
     """The code with which it breaks off, and behind which offset, once bytes before that have still

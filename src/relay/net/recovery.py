@@ -130,8 +130,43 @@ class Train:
             handler(delivery, *arguments)
 
 
+class Space(QuicPacketSpace):
+    """The library's book of the packets that application data travels in."""
+
+    __slots__ = (
+        "ack_at",
+        "ack_eliciting_in_flight",
+        "expected_packet_number",
+        "largest_acked_packet",
+        "largest_received_packet",
+        "largest_received_time",
+        "loss_time",
+        "received_packets",
+    )
+
+
 class Recovery(QuicPacketRecovery):
     """The library's recovery, with trains where application data is concerned."""
+
+    __slots__ = (
+        "_cc",
+        "_largest_large",
+        "_pacer",
+        "_pto_count",
+        "_rtt_first_sample_time",
+        "_rtt_initialized",
+        "_rtt_latest",
+        "_rtt_min",
+        "_rtt_smoothed",
+        "_rtt_variance",
+        "_time_of_last_sent_ack_eliciting_packet",
+        "book",
+        "lost_foreign",
+        "max_ack_delay",
+        "mtu",
+        "peer_completed_address_validation",
+        "reordering",
+    )
 
     _pacer: Pacer
 

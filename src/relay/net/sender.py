@@ -43,6 +43,25 @@ class SharedSender(QuicStreamSender):
     once below ``highest_offset``, written below ``_buffer_stop``.
     """
 
+    __slots__ = (
+        "_acked",
+        "_acked_fin",
+        "_buffer_fin",
+        "_buffer_start",
+        "_buffer_stop",
+        "_chunks",
+        "_owner",
+        "_pending_eof",
+        "_reset_error_code",
+        "_starts",
+        "buffer_is_empty",
+        "highest_offset",
+        "is_finished",
+        "is_orderly",
+        "label",
+        "stream",
+    )
+
     kept = 0
     """Bytes from the start on that arrive although it breaks off behind them
     (draft-ietf-quic-reliable-stream-reset, 5)."""
@@ -311,7 +330,20 @@ class SharedSender(QuicStreamSender):
             del starts[:done]
 
 
-class PeerStream(QuicStream):
+class Stream(QuicStream):
+    """The library's stream, made here."""
+
+    __slots__ = (
+        "is_blocked",
+        "max_stream_data_local",
+        "max_stream_data_remote",
+        "receiver",
+        "sender",
+        "stream_id",
+    )
+
+
+class PeerStream(Stream):
     """The library's stream that only the peer sends on."""
 
     def __init__(self, stream_id: int, local: int, tally: Tally) -> None:
@@ -335,7 +367,7 @@ class _Deaf(QuicStreamSender):
 DEAF = _Deaf(None, writable=False)
 
 
-class SharedStream(QuicStream):
+class SharedStream(Stream):
     """The library's stream with such a sender, and without a half that it does not have."""
 
     def __init__(

@@ -14,9 +14,10 @@
 
 #include "datagrams.h"
 #include "frames.h"
+#include "steps.h"
 
 /* To be counted up, here and in `relay.net.built`, whenever a call changes. */
-enum { INTERFACE = 8 };
+enum { INTERFACE = 9 };
 
 enum {
     TAG = 16,
@@ -582,7 +583,11 @@ static int execute(PyObject *module) {
     return 0;
 }
 
+#define FAST(name) (PyCFunction)(void (*)(void)) name, METH_FASTCALL
+
 static PyMethodDef functions[] = {
+    {"bind", FAST(steps_bind), steps_bind_doc},
+    {"acknowledge", FAST(steps_acknowledge), steps_acknowledge_doc},
 #ifdef RELAY_DATAGRAMS
     {"receive", (PyCFunction)(void (*)(void))datagrams_receive, METH_FASTCALL,
         datagrams_receive_doc},

@@ -16,6 +16,8 @@ SIZE = 2 * MAX_ACK_RANGES
 class Window(QuicPacketNumberWindow):
     """The most recent numbers."""
 
+    __slots__ = ("_came", "_lower")
+
     def __init__(self, known: QuicPacketNumberWindow) -> None:
         """What is ``known`` goes on being so."""
         # Not the library's: it would make a set.
