@@ -34,9 +34,8 @@ class Mesh:
         self.dialled: list[str] = []
         house = SimpleNamespace(origin=self.origin)
         door: Any = SimpleNamespace(house=house, guests=self.guests, links={"w": NEAR})
-        news: Any = None
         chosen = ClusterSettings(**settings)
-        self.cluster = Cluster(door, chosen, self._dial, news, lambda: 0.0, self._log)
+        self.cluster = Cluster(door, chosen, self._dial, lambda: 0.0, self._log)
 
     async def _dial(self, url: str) -> Any:
         self.dialled.append(url)

@@ -21,7 +21,6 @@ from relay.cluster.address import Address, is_place, parse
 from relay.cluster.gossip import Gossip
 from relay.cluster.link import Link
 from relay.cluster.lists import Ask, Lists, file_of
-from relay.cluster.news import News
 from relay.cluster.nodes import snapshot
 from relay.cluster.roster import Roster, Wish
 from relay.cluster.settings import ClusterSettings
@@ -93,7 +92,6 @@ class Cluster:
         door: Door,
         settings: ClusterSettings,
         dial: Dial,
-        news: News,
         clock: Callable[[], float],
         log: Callable[..., None],
         ask: Ask | None = None,
@@ -106,7 +104,6 @@ class Cluster:
         """
         self.door = door
         self.settings = settings
-        self.news = news
         self.links: dict[str, Link] = {}
         self._dial = dial
         self._clock = clock

@@ -18,7 +18,6 @@ from relay.auth.trust import FetchSettings
 from relay.cluster.address import near
 from relay.cluster.cluster import Cluster, Dial, Dialled
 from relay.cluster.lists import Answer, Ask, file_of
-from relay.cluster.news import News
 from relay.config import Settings
 from relay.errors import RelayError
 from relay.keyring.fetch import Fetcher
@@ -101,10 +100,9 @@ def _is_meant(key: Key, at: float, entry: Revocation) -> bool:
 def make_cluster(
     settings: Settings,
     door: Door,
-    news: News,
     log: Callable[..., None],
     fetcher: Fetcher,
-    post: Post | None = None,
+    post: Post | None,
 ) -> Cluster:
     """The links, as ``[cluster]`` and ``[client]`` say, and those to the workers after this one.
 
@@ -115,7 +113,6 @@ def make_cluster(
         door,
         settings.cluster,
         _dialler(settings, log),
-        news,
         door.house.clock,
         log,
         _asker(settings, fetcher),

@@ -323,7 +323,7 @@ class Relay:
         feed.withdrawals.append(news.withdrawn)
         fetcher = list_fetcher(self.settings, self._log)
         closing.push_async_callback(fetcher.close)
-        self.cluster = make_cluster(self.settings, self.door, news, self._log, fetcher, self.post)
+        self.cluster = make_cluster(self.settings, self.door, self._log, fetcher, self.post)
         return [self.cluster.run(), teller.run(), news.run(feed.index)]
 
     async def _join_crew(self, closing: contextlib.AsyncExitStack) -> None:
