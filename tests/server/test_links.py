@@ -52,7 +52,7 @@ async def telling(records: Asleep, said: list[str]) -> AsyncIterator[Teller]:
         said.append(str(facts["detail"]))
 
     desk = Desk(records, AuthSettings(), log, wall=lambda: NOW)
-    teller = Teller(desk, log, lambda: NOW)
+    teller = Teller(desk, log)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(teller.run())
         yield teller

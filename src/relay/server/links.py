@@ -41,10 +41,9 @@ MAX_WAITING = 10_000
 class Teller:
     """Revocations, from the records to the other relays and back."""
 
-    def __init__(self, desk: Desk, log: Callable[..., None], wall: Callable[[], float]) -> None:
+    def __init__(self, desk: Desk, log: Callable[..., None]) -> None:
         self._desk = desk
         self._log = log
-        self._wall = wall
         self._waiting: asyncio.Queue[Revocation | tuple[Key, float]] = asyncio.Queue(MAX_WAITING)
 
     def learn(self, entry: Revocation) -> None:

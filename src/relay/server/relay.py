@@ -310,7 +310,7 @@ class Relay:
     def _join_cluster(self, closing: contextlib.AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
         """Link to other relays and tell them who is revoked; answers what is to run."""
         feed, house = self.desk.feed, self.house
-        teller = Teller(self.desk, self._log, self.wall)
+        teller = Teller(self.desk, self._log)
         news = News(
             house.origin,
             house.clock,
