@@ -90,13 +90,6 @@ class Explanation:
     wishes: tuple[Wish, ...]
 
     @property
-    def grant(self) -> Grant | None:
-        """The rights given, or those that would be if all that was supposed were so."""
-        if self.decision.grant is None and self.supposition is not None:
-            return self.supposition.decision.grant
-        return self.decision.grant
-
-    @property
     def otherwise(self) -> str:
         """What would follow if the refusal were mended, in a sentence; empty when unknown."""
         if self.supposition is None:
