@@ -35,7 +35,6 @@ class Issued:
 
     token: str
     jti: str
-    kid: str
     root: str
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
@@ -132,7 +131,7 @@ class Issuer:
         whose it is, `Unavailable` without a key that counts.
         """
         now = self._wall()
-        key, kid = self._require_signer(now)
+        key = self._require_signer(now)
         leeway = self._auth.leeway if grant.credential == "jwt" else 0.0
         settings = self.settings
         if self._auth.max_ttl is not None and self._auth.max_ttl < settings.max_ttl:
@@ -153,11 +152,11 @@ class Issuer:
         token = sign(claims, key, now, self._auth.claims)
         assert claims.jti is not None
         assert claims.exp is not None
-        return Issued(token, claims.jti, kid, claims.root, claims.put, claims.get, claims.exp)
+        return Issued(token, claims.jti, claims.root, claims.put, claims.get, claims.exp)
 
-    def _require_signer(self, now: float) -> tuple[Key, str]:
-        """The key to sign with, and its name. Raises `Unavailable` without one, and where whatever
-        it signs would be refused."""
+    def _require_signer(self, now: float) -> Key:
+        """The key to sign with. Raises `Unavailable` without one, and where whatever it signs would
+        be refused."""
         key = self._signer
         if key is None or key.kid is None:
             raise Unavailable("no key to sign with")
@@ -167,7 +166,7 @@ class Issuer:
             hint = "relay keys rotate has the next one sign"
             self._log("warning", detail=f"the signing key {key.kid} is revoked: {hint}")
             raise Unavailable("the key to sign with is revoked")
-        return key, key.kid
+        return key
 
     def _take(self, stored: list[StoredKey]) -> None:
         self.source.take(stored)
