@@ -546,7 +546,7 @@ def test_a_relay_hears_what_struck_it_and_is_shown_out_then() -> None:
     claims = Claims(Path(""), (Path(""),), (Path(""),), exp=int(NOW + 60), cluster=True)
     link = bench.knock(f"/?jwt={mint.sign(claims, KEY, NOW)}")
     guest = bench.knock(f"/demo?jwt={token()}")
-    assert bench.door.recheck(lambda grant: "kid k1") == 2
+    bench.door.recheck(lambda grant: "kid k1")
     assert guest.wire.server.closed is not None
     bench.now += HEARING - 0.1
     bench.door.tick(bench.now)

@@ -302,22 +302,20 @@ class Door:
                 guest.close(RelayError("internal error"))
         self.house.orphans.tick(now)
 
-    def recheck(self, struck: Callable[[Grant], str | None]) -> int:
-        """End every session whose grant ``struck`` gives a reason against; answers how many.
+    def recheck(self, struck: Callable[[Grant], str | None]) -> None:
+        """End every session whose grant ``struck`` gives a reason against.
 
         A relay hears the news first, or whatever strikes a link never gets beyond it.
         """
-        ended = 0
         self._judge.strike(struck)
         for guest in tuple(self.guests.values()):
-            reason = struck(guest.grant) if guest.grant is not None else None
-            if reason is not None:
-                ended += 1
-                if guest.grant is not None and guest.grant.cluster:
-                    self._parting.setdefault(guest.id, (self.house.clock() + HEARING, reason))
-                else:
-                    self._show_out(guest, reason)
-        return ended
+            grant = guest.grant
+            if grant is None or (reason := struck(grant)) is None:
+                continue
+            if grant.cluster:
+                self._parting.setdefault(guest.id, (self.house.clock() + HEARING, reason))
+            else:
+                self._show_out(guest, reason)
 
     def _show_out(self, guest: Guest, why: str) -> None:
         self.house.log("revoked", id=guest.id, why=why)
