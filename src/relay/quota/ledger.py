@@ -65,11 +65,9 @@ class Ledger:
                 portion.press()
         return found
 
-    def arrive(self, tenant: str | None, now: float) -> Account:
+    def arrive(self, tenant: str | None, now: float) -> None:
         """One HTTP request. Raises `OverQuota`, `LimitExceeded`."""
-        account = self.account(tenant)
-        account.arrive(now)
-        return account
+        self.account(tenant).arrive(now)
 
     def enter(self, tenant: str | None, now: float) -> Tab:
         """One new session; close its tab when it leaves. Raises `OverQuota`, `LimitExceeded`."""
