@@ -21,7 +21,7 @@ from relay.auth.keys import Key
 from relay.auth.revocation import Holder, Revocations
 from relay.auth.settings import AuthSettings
 from relay.cli.evidence import trusted
-from relay.cli.sheet import console, grid, say, say_json
+from relay.cli.sheet import grid, say, say_json
 from relay.cli.stored import good_tokens
 from relay.config import load
 from relay.errors import BadRequest
@@ -53,7 +53,7 @@ def access(path: str, config: File, offline: bool, as_json: bool) -> None:
     if as_json:
         say_json(_members(wanted, listed, barred, troubles))
     else:
-        say(console(), _sheet(wanted, listed, barred, troubles))
+        say(_sheet(wanted, listed, barred, troubles))
 
 
 def _vouches(key: Key, struck: Revocations, now: float) -> bool:

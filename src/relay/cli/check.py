@@ -15,7 +15,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from relay.cli.sheet import DENIED, console, grid, marked, say, say_json
+from relay.cli.sheet import DENIED, grid, marked, say, say_json
 from relay.config import load
 from relay.config.findings import SEVERITIES, Finding, Inspection, from_line
 from relay.config.lint import lint
@@ -43,7 +43,7 @@ def check(ctx: click.Context, file: Path, strict: bool, offline: bool, as_json: 
     if as_json:
         say_json({"findings": [asdict(finding) for finding in found]})
     else:
-        say(console(), _sheet(file, found))
+        say(_sheet(file, found))
     grave = [finding for finding in found if strict or finding.severity != "note"]
     ctx.exit(DENIED if grave else 0)
 

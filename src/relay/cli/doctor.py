@@ -21,7 +21,7 @@ from relay.auth.keys import MAX_KEY_FILE
 from relay.auth.sayings import sayings
 from relay.auth.specimen import Specimen, lay_open
 from relay.cli.options import asked_time
-from relay.cli.sheet import DENIED, console, grid, marked, read_token, say, say_json
+from relay.cli.sheet import DENIED, grid, marked, read_token, say, say_json
 
 _SIGNATURES = {
     "good": "The signature is good.",
@@ -61,7 +61,7 @@ def doctor(
         said = {"token": sayings(specimen), "signature": found.signature, "opinions": opinions}
         say_json(said)
     else:
-        say(console(), _sheet(found, specimen, key is not None))
+        say(_sheet(found, specimen, key is not None))
     ctx.exit(0 if found.opinions[-1].accepts else DENIED)
 
 

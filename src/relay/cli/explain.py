@@ -26,7 +26,7 @@ from relay.auth.request import Request
 from relay.auth.settings import AuthSettings
 from relay.cli.moment import show_time
 from relay.cli.options import asked_time
-from relay.cli.sheet import DENIED, console, grid, marked, read_token, say, say_json
+from relay.cli.sheet import DENIED, grid, marked, read_token, say, say_json
 from relay.errors import BadRequest
 from relay.reserve import NOTHING_MORE, Reserve
 
@@ -87,7 +87,7 @@ def explain_command(
     if as_json:
         say_json(told.members() | {"troubles": list(known.troubles)})
     else:
-        say(console(), _sheet(told, known.troubles, config is not None))
+        say(_sheet(told, known.troubles, config is not None))
     uncovered = told.verdict != "denied" and any(not wish.covered for wish in told.wishes)
     ctx.exit(DENIED if told.verdict == "denied" or uncovered else 0)
 

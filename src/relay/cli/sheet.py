@@ -72,8 +72,9 @@ def marked(result: str, text: str) -> tuple[Text, Text]:
     return Text(mark.sign, style=mark.style), Text(text, style=mark.style)
 
 
-def say(out: Console, parts: Iterable[Any]) -> None:
+def say(parts: Iterable[Any]) -> None:
     """Print parts one below the other, without trailing blanks when piped."""
+    out = console()
     if out.is_terminal:
         for part in parts:
             out.print(part)
