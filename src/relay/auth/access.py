@@ -32,10 +32,10 @@ class Way:
     """The setting, the member of a key or the API token that says so."""
     prefix: Path
     """What the rule covers, from the root of the relay."""
-    whole: bool
-    """Whether the path itself is covered; else only something below it is."""
     relays: bool = False
     """Whether a relay may come by it, for whom nothing is reserved."""
+    whole: bool = False
+    """Whether the path that was asked about is covered itself; else only something below it is."""
 
 
 def ways(
@@ -72,10 +72,10 @@ def _candidates(
         return is_taken(verb, settings, kind)
 
     if settings.url is not None:
-        yield Way(verb, "whoever the server that decides lets in", "auth.url", ROOT, False, True)
+        yield Way(verb, "whoever the server that decides lets in", "auth.url", ROOT, relays=True)
     if taken("public"):
         for prefix in getattr(settings.public, verb):
-            yield Way(verb, "everybody, without a token", f"auth.public.{verb}", prefix, False)
+            yield Way(verb, "everybody, without a token", f"auth.public.{verb}", prefix)
     if taken("jwt"):
         for source, key in keys:
             yield from _by_key(verb, source, key)
@@ -83,7 +83,7 @@ def _candidates(
         for name, each in settings.api_keys.items():
             for prefix in getattr(each, verb):
                 who, rule = f"whoever has the API key {name}", f"auth.api_keys.{name}.{verb}"
-                yield Way(verb, who, rule, each.root.join(prefix), False)
+                yield Way(verb, who, rule, each.root.join(prefix))
     if taken("certificate"):
         for name, fit in settings.certificates.items():
             who = f"whoever has a client certificate by the rule {name}"
@@ -91,9 +91,9 @@ def _candidates(
             prefixes = (ROOT,) if fit.full_access else getattr(fit, verb)
             reach = [fit.root.join(prefix) for prefix in prefixes]
             for prefix in reach:
-                yield Way(verb, who, rule, prefix, False, fit.cluster)
+                yield Way(verb, who, rule, prefix, relays=fit.cluster)
             for prefix in of_every_relay(ROOT) if fit.cluster and ROOT not in reach else ():
-                yield Way(verb, who, f"auth.certificates.{name}.cluster", prefix, False, True)
+                yield Way(verb, who, f"auth.certificates.{name}.cluster", prefix, relays=True)
 
 
 def is_taken(verb: str, settings: AuthSettings, kind: Kind | str) -> bool:
@@ -111,7 +111,7 @@ def _by_token(verb: str, settings: AuthSettings, tokens: tuple[StoredToken, ...]
         for token in tokens:
             for prefix in getattr(token, verb):
                 who, rule = f"whoever has the API token {token.name}", f"{token.id} in the store"
-                yield Way(verb, who, rule, token.root.join(prefix), False)
+                yield Way(verb, who, rule, token.root.join(prefix))
 
 
 def _by_key(verb: str, source: str, key: Key) -> Iterator[Way]:
@@ -120,9 +120,9 @@ def _by_key(verb: str, source: str, key: Key) -> Iterator[Way]:
         return
     who = f"whoever has a token by the key {key.kid or 'without a name'} that says so"
     if key.scope is None:
-        yield Way(verb, who, f"{source}: the key has no scope", ROOT, False, True)
+        yield Way(verb, who, f"{source}: the key has no scope", ROOT, relays=True)
         return
     member = "put" if verb == PUBLISH else "get"
     for prefix in getattr(key.scope, member):
         reach, relays = key.scope.root.join(prefix), key.scope.reaches_all
-        yield Way(verb, who, f"{source}: scope.{member}", reach, False, relays)
+        yield Way(verb, who, f"{source}: scope.{member}", reach, relays=relays)
