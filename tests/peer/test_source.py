@@ -184,7 +184,7 @@ def test_the_last_who_leaves_ends_the_question(world: Any, begun: bool) -> None:
     assert len(stage.asked) == 1
     assert not stage.is_clean()
     fetchers[1].leave()
-    assert stage.asked[1] == events.StreamCancelled(stage.asked[0].stream, 0)
+    assert stage.asked[1] == events.StreamCancelled(stage.asked[0].stream)
     assert stage.is_clean()
     assert world.house.origin.stock.cache.used == 0
 
@@ -241,7 +241,7 @@ def test_a_silent_publisher_is_given_up(world: Any, begun: bool) -> None:
     world.wait(4)
     assert (fetcher.group.error if begun else fetcher.error).code == 2
     assert stage.is_clean()
-    assert stage.asked[-1] == events.StreamCancelled(stage.asked[0].stream, 0)
+    assert stage.asked[-1] == events.StreamCancelled(stage.asked[0].stream)
 
 
 def test_one_publisher_is_asked_for_so_many_at_a_time(make_world: Any) -> None:
@@ -279,7 +279,7 @@ def test_a_group_beyond_its_limit_ends_for_all_and_the_publisher_is_told(make_wo
     session.write(stage.asked[0].stream, b"\0\3two")
     world.run()
     assert fetcher.group.error.code == 26
-    assert stage.asked[-1] == events.StreamCancelled(stage.asked[0].stream, 0)
+    assert stage.asked[-1] == events.StreamCancelled(stage.asked[0].stream)
     assert stage.is_clean()
 
 
@@ -312,7 +312,7 @@ def test_some_frames_of_a_group_end_the_question_once_they_are_there(world: Any)
     world.run()
     sent = [args for what, *args in viewer.wire.server.sent if what == "stream_received"]
     assert sent[-1] == [stream, b"\0\3two", True]
-    assert stage.asked[1] == events.StreamCancelled(asked.stream, 0)
+    assert stage.asked[1] == events.StreamCancelled(asked.stream)
     assert stage.is_clean()
 
 
@@ -325,7 +325,7 @@ def test_rights_that_end_end_what_is_fetched(world: Any) -> None:
     stage.publisher.host.regrant(replace(stage.publisher.host.grant, publish=()))
     world.run()
     assert fetcher.group.error is not None
-    assert stage.asked[-1] == events.StreamCancelled(stage.asked[0].stream, 0)
+    assert stage.asked[-1] == events.StreamCancelled(stage.asked[0].stream)
     assert stage.is_clean()
 
 

@@ -152,7 +152,7 @@ class ProbeAnswer(Flow):
 
     def broken(self, code: int) -> None:
         if self.stream is not None:
-            self.session.emit(events.StreamCancelled(self.stream, code))
+            self.session.emit(events.StreamCancelled(self.stream))
         self.leave()
 
     def report(self, bitrate: int, rtt: int) -> None:

@@ -157,7 +157,6 @@ class StreamCancelled(NamedTuple):
     groups there is no event: the transport tells (`Receiver.stream_stopped`)."""
 
     stream: int
-    code: int
 
 
 class TrackDescribed(NamedTuple):

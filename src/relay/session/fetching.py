@@ -35,7 +35,7 @@ class FetchAnswer(Question):
 
     def broken(self, code: int) -> None:
         if self.asked and self.stream is not None:
-            self.session.emit(events.StreamCancelled(self.stream, code))
+            self.session.emit(events.StreamCancelled(self.stream))
         self.drop(code)
 
 
