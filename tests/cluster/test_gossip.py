@@ -16,7 +16,7 @@ class Place:
     def __init__(self) -> None:
         self.now = 100.0
         self.origin = Origin(1)
-        self.roster = Roster()
+        self.roster = Roster("https://m/")
         self.follows = 0
         self.said: list[str] = []
         self.gossip = Gossip(self.origin, self.roster, self.follow, lambda: self.now, self.log)

@@ -65,8 +65,6 @@ class Gossip:
 
     def begin(self, node: str) -> None:
         """Tell our own URL and listen to others."""
-        address = parse(node)
-        self._roster.own = address.key
         self._origin.announce(ORIGINS.join(node.partition("?")[0]), Nothing(), (), self._clock())
         self._origin.watch(ORIGINS, self)
 
