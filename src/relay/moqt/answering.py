@@ -57,7 +57,7 @@ class Describing(Talk):
 
     def begin(self, path: str, track: str) -> None:
         """Ask the session."""
-        self.tell(bytes((Bidi.TRACK,)) + self.desk.dialect.encode(TrackRequest(path, track)))
+        self.open(Bidi.TRACK, TrackRequest(path, track))
 
     def read(self, buffer: StreamBuffer) -> None:
         body = buffer.message(self.desk.max_message)
@@ -128,7 +128,7 @@ class Serving(Talk):
         first, last = self._wish.start, self._wish.end
         if self.desk.draft.ends_with_last and first is not None and last is not None:
             self.desk.groups.spans[self.request] = Span(first, last, self.left)
-        self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(self._question))
+        self.open(Bidi.SUBSCRIBE, self._question)
 
     def answered(self, message: Message) -> None:
         if isinstance(message, wire.SubscribeUpdate):
@@ -217,7 +217,7 @@ class Telling(Talk):
 
     def begin(self, prefix: str) -> None:
         """Ask the session."""
-        self.tell(bytes((Bidi.ANNOUNCE,)) + self.desk.dialect.encode(AnnounceRequest(prefix)))
+        self.open(Bidi.ANNOUNCE, AnnounceRequest(prefix))
 
     def read(self, buffer: StreamBuffer) -> None:
         desk = self.desk

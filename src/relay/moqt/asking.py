@@ -202,7 +202,7 @@ class Sounding(Talk):
 
     def begin(self, prefix: str) -> None:
         """Ask it what there is below ``prefix``, which is as good as any other."""
-        self.tell(bytes((Bidi.ANNOUNCE,)) + self.desk.dialect.encode(AnnounceRequest(prefix)))
+        self.open(Bidi.ANNOUNCE, AnnounceRequest(prefix))
 
     def read(self, buffer: StreamBuffer) -> None:
         if not self.desk.offers.has_begun:

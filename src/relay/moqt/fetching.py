@@ -160,7 +160,7 @@ class Fetching(Looking):
         self._part = _Part(self, number, outward)
         self.desk.replace(self._part)
         asked = (self.path, self.track, MAX_PRIORITY - self._asked.priority)
-        self._part.begin(Fetch(*asked, number, first, last - 1 if last else None))
+        self._part.open(Bidi.FETCH, Fetch(*asked, number, first, last - 1 if last else None))
 
     def came(self, part: _Part, objects: bytes) -> None:
         """Some objects of a group."""
@@ -271,10 +271,6 @@ class _Part(Talk):
     def outlet(self) -> int | None:
         """The stream below that takes what the session says here."""
         return self.fetching.outlet
-
-    def begin(self, asked: Fetch) -> None:
-        """Ask the session."""
-        self.tell(bytes((Bidi.FETCH,)) + self.desk.dialect.encode(asked))
 
     def said(self, data: bytes, fin: bool) -> None:
         if self.has_ended:

@@ -34,7 +34,7 @@ class Looking(Talk):
         # The latest group and no other: who wants nothing late is told what that is.
         asked = Subscribe(self.request, self.path, self.track, 0, patience=self.patience)
         self.desk.groups.looks[self.request] = self._group_opened
-        self.tell(bytes((Bidi.SUBSCRIBE,)) + self.desk.dialect.encode(asked))
+        self.open(Bidi.SUBSCRIBE, asked)
 
     def read(self, buffer: StreamBuffer) -> None:
         desk = self.desk

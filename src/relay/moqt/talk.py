@@ -16,6 +16,8 @@ from relay.moqt.messages import Message
 from relay.moqt.waits import Waits
 from relay.wire.buffer import StreamBuffer
 from relay.wire.lite import Dialect
+from relay.wire.messages import Bidi
+from relay.wire.messages import Message as Question
 
 if TYPE_CHECKING:
     from relay.moqt.offers import Offers
@@ -152,6 +154,10 @@ class Talk:
         self.tell(b"", True)
 
     # Telling the session
+
+    def open(self, kind: Bidi, question: Question) -> None:
+        """Begin the stream: what it is for, and what is asked on it."""
+        self.tell(bytes((kind,)) + self.desk.dialect.encode(question))
 
     def tell(self, data: bytes, fin: bool = False) -> None:
         """Say something on our half of the stream."""
