@@ -37,9 +37,6 @@ from relay.wire.version import INTERPRETED_CODE
 MANY_REQUESTS = (1 << 32) - 1
 """Requests we grant at once: how many may be in use at a time is the session's business."""
 
-MAX_OFFERS = 1_024
-"""Broadcasts a peer may publish before it is decided on."""
-
 _FAR = 1 << 62
 """From here on streams of moq-lite are counted that have none below: beyond all that QUIC has
 (RFC 9000, 2.1)."""
@@ -56,7 +53,7 @@ class Interpreter:
         settings: SessionSettings,
         waits: Waits,
         denied: Callable[[str, str], None],
-        is_inband: bool = False,
+        is_inband: bool,
     ) -> None:
         """``dialect`` is what the session above speaks, which it agrees to ``is_inband``;
         ``denied`` hears what the peer may not publish, and why."""
@@ -64,7 +61,7 @@ class Interpreter:
         self.draft = draft
         self.dialect = dialect
         self.max_message = settings.max_message
-        self.offers = Offers(self, MAX_OFFERS, settings.max_announces, denied)
+        self.offers = Offers(self, settings.max_announces, denied)
         self.waits = waits
         self.requests = Requests(self)
         up = self.up, self.up_reset

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from relay.moqt.talk import Desk
 
 
+MAX_WAITING = 1_024
+"""Broadcasts a peer may publish before it is decided on."""
+
 MAX_TOLD = 100
 """Refusals of a session that somebody hears of."""
 
@@ -69,13 +72,10 @@ class Offers:
     """All of one peer's. What the session does not want to hear of is refused; before it has begun
     that is not known, and the offer waits."""
 
-    def __init__(
-        self, desk: Desk, most_waiting: int, most: int, denied: Callable[[str, str], None]
-    ) -> None:
-        """At most ``most``, tracks as well as broadcasts; of these ``most_waiting`` wait.
-        ``denied`` hears of those that are refused, and why."""
+    def __init__(self, desk: Desk, most: int, denied: Callable[[str, str], None]) -> None:
+        """At most ``most``, tracks as well as broadcasts. ``denied`` hears of those that are
+        refused, and why."""
         self._desk = desk
-        self._most_waiting = most_waiting
         self._most = most
         self._denied = denied
         self._told = 0
@@ -110,7 +110,7 @@ class Offers:
         elif not self._is_heard(offer):
             if self.has_begun:
                 self._refuse(offer, codes.UNAUTHORIZED, "beyond what this session may publish")
-            elif len(self._waiting) < self._most_waiting:
+            elif len(self._waiting) < MAX_WAITING:
                 self._keep(offer)
                 self._waiting.append(offer)
             else:
