@@ -79,11 +79,11 @@ class Heads(NamedTuple):
                 return None
             priority = data[pos]
             pos += 1
-        alias, group, subgroup = (*numbers, None if flags & _FIRST_ID else 0)[:3]
+        alias, group, *named = numbers
         return SubgroupHead(
-            alias or 0,
-            group or 0,
-            subgroup,
+            alias,
+            group,
+            named[0] if named else None if flags & _FIRST_ID else 0,
             priority,
             bool(flags & _PROPERTIES),
             bool(flags & _ENDS_GROUP),
