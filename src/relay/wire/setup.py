@@ -80,13 +80,13 @@ def decode_setup(body: bytes) -> Setup:
     for _ in range(_count(reader)):
         _put(params, reader.varint(), reader.blob())
     reader.end()
-    role = _number(params, _ROLE, 0)
+    role = _number(params, _ROLE)
     return Setup(
-        probe=min(_number(params, _PROBE, 0), _MAX_PROBE),
+        probe=min(_number(params, _PROBE), _MAX_PROBE),
         path=_text(params[_PATH]) if _PATH in params else None,
         role=role if role <= _MAX_ROLE else 0,
-        cost=_number(params, _COST, 0) if _COST in params else None,
-        origin=_number(params, _HOP, 0),
+        cost=_number(params, _COST) if _COST in params else None,
+        origin=_number(params, _HOP),
     )
 
 
@@ -166,9 +166,10 @@ def _put(params: dict[int, V], number: int, value: V) -> None:
     params[number] = value
 
 
-def _number(params: Mapping[int, bytes], number: int, default: int) -> int:
+def _number(params: Mapping[int, bytes], number: int) -> int:
+    """A parameter that is an integer, 0 where it is not said."""
     if number not in params:
-        return default
+        return 0
     reader = Reader(params[number])
     value = reader.varint()
     reader.end()
