@@ -92,7 +92,7 @@ class Route:
         source: Source,
         hops: tuple[int, ...],
         price: Price,
-        tenant: str | None = None,
+        tenant: str | None,
     ) -> None:
         self.stage = stage
         self.path = stage.path
@@ -176,9 +176,7 @@ class Route:
 class Broadcast:
     """The tracks of one publisher at one path. Found with `Origin.find`."""
 
-    def __init__(
-        self, path: Path, identity: int, stock: Stock, own: int, since: float = 0.0
-    ) -> None:
+    def __init__(self, path: Path, identity: int, stock: Stock, own: int, since: float) -> None:
         self.path = path
         self._first = path.first or ""
         self.own = own

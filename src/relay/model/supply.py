@@ -95,7 +95,7 @@ class Supply:
 
     # -- asked by the track --------------------------------------------------------------------
 
-    def fit(self, watched: bool, changed: bool, error: RelayError | None = None) -> None:
+    def fit(self, watched: bool, changed: bool, error: RelayError | None) -> None:
         """Have the track fed if it is watched, else its properties found out.
 
         ``changed`` says that the viewers' wishes did. Without a route left the track ends.

@@ -19,7 +19,7 @@ from relay.model.freshness import Freshness
 from relay.model.group import Encoding, Group
 from relay.model.shelf import Shelf
 from relay.model.supply import Supply
-from relay.path import ROOT, Path
+from relay.path import Path
 
 if TYPE_CHECKING:
     from relay.model.broadcast import Broadcast, Route, Source
@@ -40,7 +40,7 @@ class Learner(Protocol):
 class Track:
     """A track that somebody watches, or watched a moment ago. Created by `Broadcast.track`."""
 
-    def __init__(self, broadcast: Broadcast, name: str, below: Path = ROOT) -> None:
+    def __init__(self, broadcast: Broadcast, name: str, below: Path) -> None:
         stock = broadcast.stock
         self.broadcast = broadcast
         self.name = name
