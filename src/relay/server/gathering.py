@@ -7,7 +7,7 @@ once. Nothing here changes anything. This module must not know HTTP, nor how col
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -230,12 +230,9 @@ def counted(part: Mapping[str, Any]) -> Numbers:
     return Numbers(part["life"], part["began"], [["", "", COUNTER, samples]])
 
 
-def summed(parts: Iterable[Mapping[str, Any]], counts: Mapping[Key, float]) -> dict[str, Any]:
+def summed(parts: Collection[Mapping[str, Any]], counts: Mapping[Key, float]) -> dict[str, Any]:
     """The figures of all workers; ``counts`` is all that any of them has counted."""
-    now = {name: 0 for name in NOW}
-    for part in parts:
-        for name in NOW:
-            now[name] += part[name]
+    now = {name: sum(part[name] for part in parts) for name in NOW}
     by_name: dict[str, dict[str, int]] = {name: {} for name in BY_NAME}
     whole: dict[str, int] = {}
     for (name, labels), count in counts.items():
