@@ -6,10 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import parse_qs, quote, urlsplit
 
-from relay.moqt.messages import Namespace, Token
-
-USE_VALUE = 3
-"""The token itself is said (moq-transport-14, 8.2.1.1)."""
+from relay.moqt.messages import USE_VALUE, Namespace, Token
 
 OUT_OF_BAND = 0
 """The type of a token that both sides know from elsewhere: here, a JWT."""

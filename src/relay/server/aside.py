@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from relay.errors import Unavailable
+from relay.peer.refusing import STOPPING
 
 T = TypeVar("T")
-
-STOPPING = "the relay is stopping"
 
 
 class Aside:

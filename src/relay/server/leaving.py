@@ -11,6 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from relay.errors import RelayError, Unavailable
+from relay.peer.refusing import STOPPING
 from relay.server.colleagues import PATIENCE
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Farewell:
             if relay.door.guests:
                 await asyncio.sleep(GOODBYE)
         relay.press.close()
-        relay.door.empty(Leaving("the relay is stopping"))
+        relay.door.empty(Leaving(STOPPING))
 
     def _tell(self) -> None:
         self._is_told = True

@@ -343,7 +343,7 @@ class Press:
         """The relay stops."""
         self._aside.close()
         for reader in tuple(self.readers):
-            reader.end("the relay is stopping")
+            reader.end(STOPPING)
 
     async def routes(self, asked: Asked) -> dict[str, Any]:
         """What there is below the path, as far as the grant covers it. Raises `Denied`."""
