@@ -190,9 +190,11 @@ def _link_token(settings: Settings) -> str:
 def _unusable(settings: Settings) -> Iterator[tuple[str, str]]:
     """What else stops the start, as whoever needs them at the start says it."""
     tls, audit = settings.client.tls, settings.audit
-    steps: list[Callable[[], Any]] = [lambda: Authorities.from_files(settings.server.tls.root)]
-    steps.append(lambda: client_tls(tls.root, tls.cert, tls.key, silent))
-    steps.append(lambda: Seal.read(os.environ))
+    steps: list[Callable[[], Any]] = [
+        lambda: Authorities.from_files(settings.server.tls.root),
+        lambda: client_tls(tls.root, tls.cert, tls.key, silent),
+        lambda: Seal.read(os.environ),
+    ]
     if audit.webhook is not None:
         steps.append(lambda: read_secret(audit))
     for step in steps:
