@@ -92,11 +92,11 @@ class Reader:
         ended = Ended(word)
         if action:
             ended = Ended(f"{word} (id {self.id})").known_as(self.id)
-        if action and self._ended is None:
-            facts = {"id": self.id, "remote": self.remote, "kind": "http", "why": why}
-            self.press.relay.house.audit(action, grant=self.grant, reason=word, **facts)
+            if self._ended is None:
+                facts = {"id": self.id, "remote": self.remote, "kind": "http", "why": why}
+                self.press.relay.house.audit(action, grant=self.grant, reason=word, **facts)
         self._ended = ended
-        self.follower.end(self._ended)
+        self.follower.end(ended)
 
     def show_out(self, word: str, why: str, action: str) -> None:
         """What it was let in by has ended: it has to go, and the log knows it."""
