@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.net.conftest import CERTIFICATES
+from tests.net.conftest import CERTIFICATES, flush
 
 from dialogue import Wire as DoubleWire
 from relay.net.asking import DialledQuic, DialledWeb, Terms
@@ -134,6 +134,7 @@ class QuicLink(Link):
     def __init__(self, few: bool) -> None:
         super().__init__()
         self.time = 1000.0
+        self.awake: dict[Connection, None] = {}
         self.limits = QuicLimits(max_streams=FEW if few else 64)
         alpn = "h3" if self.is_web else MOQ
         asking = configure(self.limits, True, (alpn,))
@@ -185,7 +186,7 @@ class QuicLink(Link):
                 if (is_due and line.fire(self.time)) or self.came[index]:
                     self.came[index] = False
                     line.take_events()
-                for data, size, _ in line.flush(self.time):
+                for data, size, _ in flush(line, self.time):
                     idle = 0
                     pieces = [data[at : at + size] for at in range(0, len(data), size)]
                     self.lines[1 - index].feed(pieces, self.places[index], self.time)
@@ -199,6 +200,8 @@ class QuicLink(Link):
 
     def failed(self, error: Exception) -> None:
         self.errors.append(error)
+
+    is_in_turn = False
 
     def wake(self, connection: Connection) -> None: ...
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived
+from tests.net.conftest import flush
 
 from relay.net.connection import Connection
 
@@ -110,7 +111,7 @@ def test_an_id_is_known_before_the_peer_can_use_it(bench, monkeypatch) -> None:
     for data, _ in client.datagrams_to_send(new.time):
         server.feed([data], ("192.0.2.1", 1), new.time)
     server.take_events()
-    for data, size, _ in server.flush(new.time):
+    for data, size, _ in flush(server, new.time):
         for at in range(0, len(data), size):
             client.receive_datagram(data[at : at + size], ("192.0.2.2", 2), new.time)
     told = {each.cid for each in client._peer_cid_available}

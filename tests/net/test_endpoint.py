@@ -86,10 +86,11 @@ async def test_a_mistake_of_the_room_itself_stops_nobody_else(house, monkeypatch
     async with house() as home:
         bad, good = await home.pair("moqt"), await home.pair("moqt")
 
-        def broken(now: float) -> None:
+        def broken() -> None:
             raise RuntimeError("a mistake of the room")
 
-        monkeypatch.setattr(bad.far.connection, "flush", broken)
+        monkeypatch.setattr(bad.far.connection, "speak", broken)
+        bad.far.connection.wake()
         for pair in (bad, good):
             stream = pair.near.open_uni()
             pair.near.send(stream, b"x", True)
@@ -325,7 +326,7 @@ async def test_many_connections_leave_nothing(house, scheme, wait) -> None:
             sizes.append(process.memory_info().rss)
         assert not home.endpoint._routes
         assert not home.endpoint._lines
-        assert not home.endpoint._awake
+        assert not home.endpoint.awake
         assert len(home.endpoint._timers) == 0
         assert home.gate.inside == 0
         assert not home.gate._inside

@@ -7,7 +7,7 @@ import pytest
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import StopSendingReceived, StreamDataReceived
 from aioquic.quic.packet import QuicErrorCode
-from tests.net.conftest import CERTIFICATES
+from tests.net.conftest import CERTIFICATES, flush
 
 from relay.errors import ConfigError
 from relay.net.engine import Engine, configure
@@ -121,7 +121,7 @@ def test_who_waits_for_room_is_asked_though_somebody_else_found_some(bench, reco
 
     listener.on_flush = say
     transport.wake()
-    for data, size, _ in room.server.flush(room.time):
+    for data, size, _ in flush(room.server, room.time):
         for at in range(0, len(data), size):
             room.client.receive_datagram(data[at : at + size], ("192.0.2.2", 2), room.time)
     assert transport.is_ample(1)  # all of it is under way
@@ -131,7 +131,7 @@ def test_who_waits_for_room_is_asked_though_somebody_else_found_some(bench, reco
     assert engine.has_news
     assert not engine.heard_more
     room.server.take_events()
-    room.server.flush(room.time)
+    flush(room.server, room.time)
     assert engine.traffic[0] > 6000
 
 

@@ -66,6 +66,11 @@ class Application(Protocol):
 class Host(Protocol):
     """What a connection needs of its endpoint."""
 
+    awake: dict[Connection, None]
+    """Those that are flushed when this turn ends."""
+    is_in_turn: bool
+    """Whether there is a turn."""
+
     def now(self) -> float:
         """The loop's clock, in seconds."""
 
@@ -220,8 +225,8 @@ class Connection:
         if not engine.is_settled:
             self._tell_end()
 
-    def flush(self, now: float) -> list[Departure]:
-        """Give the application its last moment if that is due, then build packets."""
+    def speak(self) -> None:
+        """Give the application its last moment before packets are built, if that is due."""
         engine, application = self.engine, self.application
         if not engine.is_settled:
             self._tell_end()
@@ -231,19 +236,22 @@ class Connection:
                 application.flush()
             except Exception as error:
                 self.fail(error)
-        try:
-            departures = engine.departures(now)
-        except Exception as error:
-            if self._is_told:  # not even a goodbye can be built: nothing is tried again
-                self.host.failed(error)
-                self.is_terminated = True
-            else:
-                self.fail(error)
-            return []
-        while engine.events and isinstance(event := engine.events[0], ConnectionIdIssued):
-            engine.events.popleft()
-            self._pass(event)  # what is told now may be the id of the peer's next packet
-        return departures
+
+    def fall_silent(self, error: Exception) -> list[Departure]:
+        """No packets could be built."""
+        if self._is_told:  # not even a goodbye can be: nothing is tried again
+            self.host.failed(error)
+            self.is_terminated = True
+        else:
+            self.fail(error)
+        return []
+
+    def tell_ids(self) -> None:
+        """Have ids routed that were told right now: the peer's next packet may be for one."""
+        events = self.engine.events
+        while events and isinstance(event := events[0], ConnectionIdIssued):
+            events.popleft()
+            self._pass(event)
 
     def fail(self, error: Exception) -> None:
         """A mistake of ours or of the library: it is reported and costs this connection."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from errno import ECONNREFUSED
 from time import monotonic
 
@@ -70,14 +70,14 @@ class Endpoint:
         self._sockets: list[Socket] = []
         self._routes: dict[bytes, Connection] = {}
         self._lines: dict[Connection, _Line] = {}
-        self._awake: dict[Connection, None] = {}
+        self.awake: dict[Connection, None] = {}
         speedups = settings.limits.speedups
         self._receive, send = udp.reader(speedups), udp.writer(speedups)
         self.outbox = Outbox(self._loop, settings.max_backlog, lambda: self._turn(()), send)
         self._timers = Timers(self._loop, self._timer_due, lambda: self._look_round(monotonic()))
         self._turn_due: asyncio.Handle | None = None
         self._patience = Patience(self._loop, self._listen)
-        self._is_in_turn = False
+        self.is_in_turn = False
         self._live = 0
         self._quiet = asyncio.Event()
 
@@ -141,8 +141,8 @@ class Endpoint:
 
     def wake(self, connection: Connection) -> None:
         """Flush the connection at the end of this turn, or in one of its own."""
-        self._awake[connection] = None
-        if not self._is_in_turn and self._turn_due is None and not self.outbox.waiting:
+        self.awake[connection] = None
+        if not self.is_in_turn and self._turn_due is None and not self.outbox.waiting:
             self._turn_due = self._loop.call_soon(self._turn, ())
 
     def add_id(self, connection: Connection, cid: bytes) -> None:
@@ -262,7 +262,7 @@ class Endpoint:
         for address, datagrams in unknown:  # what came before a reset is heard before it
             for data in datagrams:
                 self._disown(sock, data, address, now)
-        if heard or self._awake:
+        if heard or self.awake:
             self._turn(heard)
         if now >= self._timers.round_at:
             self._look_round(now)
@@ -304,50 +304,57 @@ class Endpoint:
         if self._turn_due is not None:
             self._turn_due.cancel()
             self._turn_due = None
-        self._is_in_turn = True
+        self.is_in_turn = True
         try:
             for connection in heard:
                 try:
                     connection.take_events()
                 except Exception as error:
                     connection.fail(error)  # what it did not hand up is lost
-                self._awake[connection] = None
-            awake, self._awake = self._awake, {}
-            now = monotonic()
-            for connection in awake:
-                try:
-                    self._flush(connection, now)
-                except Exception as error:
-                    # The last net: whatever goes wrong with one, the others have their turn.
-                    self.failed(error)
+                self.awake[connection] = None
+            awake, self.awake = self.awake, {}
+            self._flush(awake, monotonic())
         finally:
-            self._is_in_turn = False
+            self.is_in_turn = False
         if not self._live:
             # Every goodbye has been said and sent, which is all `close` waits for.
             self._quiet.set()
             if self._serving is None:
                 self._shut()
-        if self._awake and not self.outbox.waiting:
+        if self.awake and not self.outbox.waiting:
             self._turn_due = self._loop.call_soon(self._turn, ())
 
-    def _flush(self, connection: Connection, now: float) -> None:
-        line = self._lines.get(connection)
-        if self.outbox.waiting and line is not None and not connection.is_terminated:
-            # The kernel is full. Packets built now would only wait; the outbox calls when empty.
-            self._awake[connection] = None
-            return
-        departures = connection.flush(now)
-        if line is None:
-            return
-        is_connected = self._serving is None  # a socket we dial from
-        for data, size, address in departures:
-            self.outbox.send(line.sock, data, size, None if is_connected else address)
-        if connection.is_terminated:
-            self._forget(connection)
-        elif connection.deadline is not None or connection.engine.is_impatient:
-            self._timers.arm(connection, len(self._lines))
-        elif connection not in self._timers.busy:
-            self._timers.look_at(connection, now)
+    def _flush(self, awake: Iterable[Connection], now: float) -> None:
+        is_connected = self._serving is None  # by sockets we dial from
+        outbox, lines, busy = self.outbox, self._lines, self._timers.busy
+        for connection in awake:
+            line, engine = lines.get(connection), connection.engine
+            if outbox.waiting and line is not None and not connection.is_terminated:
+                # The kernel is full. Packets would only wait; the outbox calls when it is empty.
+                self.awake[connection] = None
+                continue
+            try:
+                if connection.is_due or not engine.is_settled:
+                    connection.speak()
+                try:
+                    departures = engine.departures(now)
+                except Exception as error:
+                    departures = connection.fall_silent(error)
+                if engine.events:
+                    connection.tell_ids()
+                if line is None:
+                    continue
+                for data, size, address in departures:
+                    outbox.send(line.sock, data, size, None if is_connected else address)
+                if connection.is_terminated:
+                    self._forget(connection)
+                elif connection.deadline is not None or engine.is_impatient:
+                    self._timers.arm(connection, len(lines))
+                elif connection not in busy:
+                    self._timers.look_at(connection, now)
+            except Exception as error:
+                # The last net: whatever goes wrong with one, the others have their turn.
+                self.failed(error)
 
     # Packets
 

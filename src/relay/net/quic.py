@@ -106,8 +106,13 @@ class QuicTransport:
         """Append to the stream where there is so much room."""
         if self.is_closed or not self._engine.offer(stream, data, room):
             return False
-        if not self._is_flushing:
-            self.connection.host.wake(self.connection)  # as `send` does
+        if not self._is_flushing:  # as `send` does, for each frame and viewer
+            connection = self.connection
+            host = connection.host
+            if host.is_in_turn:
+                host.awake[connection] = None
+            else:
+                host.wake(connection)
         return True
 
     def reset(self, stream: int, code: int) -> None:
