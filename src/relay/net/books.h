@@ -10,6 +10,12 @@
 /* Every class of which slots are used, in the order of `books_bind`, and those slots. */
 #define BOOKS(CLASS, SLOT)                                                                         \
     CLASS(CONNECTION)                                                                              \
+    SLOT(CONNECTION, _local_max_stream_data_uni)                                                   \
+    SLOT(CONNECTION, _local_max_streams_bidi)                                                      \
+    SLOT(CONNECTION, _local_max_streams_uni)                                                       \
+    SLOT(CONNECTION, _local_next_stream_id_uni)                                                    \
+    SLOT(CONNECTION, _remote_max_stream_data_uni)                                                  \
+    SLOT(CONNECTION, _remote_max_streams_uni)                                                      \
     SLOT(CONNECTION, _ack_delay)                                                                   \
     SLOT(CONNECTION, _ack_eliciting_sent_since_receipt)                                            \
     SLOT(CONNECTION, _acks)                                                                        \
@@ -96,6 +102,9 @@
     SLOT(TRAIN, stop)                                                                              \
     SLOT(TRAIN, ticket)                                                                            \
     CLASS(SENDER)                                                                                  \
+    SLOT(SENDER, _lost)                                                                            \
+    SLOT(SENDER, _stream_id)                                                                       \
+    SLOT(SENDER, reset_pending)                                                                    \
     SLOT(SENDER, _acked)                                                                           \
     SLOT(SENDER, _acked_fin)                                                                       \
     SLOT(SENDER, _buffer_fin)                                                                      \
@@ -113,12 +122,14 @@
     SLOT(SENDER, label)                                                                            \
     SLOT(SENDER, stream)                                                                           \
     CLASS(STREAM)                                                                                  \
+    SLOT(STREAM, max_stream_data_local_sent)                                                       \
     SLOT(STREAM, is_blocked)                                                                       \
     SLOT(STREAM, max_stream_data_local)                                                            \
     SLOT(STREAM, max_stream_data_remote)                                                           \
     SLOT(STREAM, receiver)                                                                         \
     SLOT(STREAM, sender)                                                                           \
     SLOT(STREAM, stream_id)                                                                        \
+    CLASS(SHARED)                                                                                  \
     CLASS(RECEIVER)                                                                                \
     SLOT(RECEIVER, _buffer_start)                                                                  \
     SLOT(RECEIVER, _final_size)                                                                    \

@@ -50,15 +50,18 @@ class SharedSender(QuicStreamSender):
         "_buffer_start",
         "_buffer_stop",
         "_chunks",
+        "_lost",
         "_owner",
         "_pending_eof",
         "_reset_error_code",
         "_starts",
+        "_stream_id",
         "buffer_is_empty",
         "highest_offset",
         "is_finished",
         "is_orderly",
         "label",
+        "reset_pending",
         "stream",
     )
 
@@ -336,6 +339,7 @@ class Stream(QuicStream):
     __slots__ = (
         "is_blocked",
         "max_stream_data_local",
+        "max_stream_data_local_sent",
         "max_stream_data_remote",
         "receiver",
         "sender",
@@ -379,13 +383,12 @@ class SharedStream(Stream):
         self.max_stream_data_local = self.max_stream_data_local_sent = local
         self.max_stream_data_remote = remote
         self.stream_id = stream_id
-        self.receiver = Receiver(stream_id, owner.tally) if has_receiver else _MUTE
+        self.receiver = Receiver(stream_id, owner.tally) if has_receiver else MUTE
         self.sender = SharedSender(self, owner)
 
 
-_MUTE = QuicStreamReceiver(None, readable=False)
-"""What every stream without a receiving half shows: it is over and nothing is ever written to it.
-"""
+MUTE = QuicStreamReceiver(None, readable=False)
+"""What every stream without a receiving half shows: it is over, nothing is ever written to it."""
 
 
 class Streams(dict[int, QuicStream]):

@@ -28,11 +28,11 @@ static const long long FAR = 1 << 30; /* offsets from here on take more than fou
 static const double GRANULARITY = 0.001, MICRO_SECOND = 0.000001, SECOND = 1.0;
 
 #define WORDS(WORD)                                                                                \
-    WORD(_came) WORD(_depart_long) WORD(_departures) WORD(_extras) WORD(_offer) WORD(_receive_long) WORD(_detect_loss) WORD(_discard) WORD(_left)                   \
+    WORD(_came) WORD(_capacity) WORD(_is_ample) WORD(_open_stream) WORD(_depart_long) WORD(_departures) WORD(_extras) WORD(_offer) WORD(_receive_long) WORD(_detect_loss) WORD(_discard) WORD(_left)                   \
     WORD(_limit_frame) WORD(_note) WORD(_RangeSet__ranges) WORD(_refuse) WORD(_reset_frame)        \
     WORD(_send_mixed) WORD(_send_run) WORD(_stop_frame) WORD(_stream_frame) WORD(_take_in)         \
     WORD(acknowledge) WORD(acknowledge_all) WORD(add) WORD(add_next) WORD(append) WORD(arrived)    \
-    WORD(cid) WORD(cut) WORD(every) WORD(is_finished) WORD(now) WORD(open) WORD(seal)              \
+    WORD(cid) WORD(cut) WORD(every) WORD(is_finished) WORD(sent) WORD(now) WORD(open) WORD(seal)              \
     WORD(seal_run) WORD(sent_whole) WORD(space) WORD(start) WORD(stop) WORD(subtract) WORD(used)   \
     WORD(value)
 
@@ -44,7 +44,7 @@ static PyObject *words[WORD_COUNT];
 static const char *const TEXTS[WORD_COUNT] = {WORDS(AS_TEXT)};
 
 /* What `bind` is given beside the books. */
-static PyObject *acked, *violation, *joined;
+static PyObject *acked, *violation, *joined, *mute, *deaf;
 
 /* Call a method; a new reference, or NULL with an exception. */
 static PyObject *call(PyObject *object, enum word word, PyObject *const *given, size_t count) {
@@ -192,6 +192,24 @@ static int let_go(PyObject *sender, long long before, int all) {
                         PyList_SetSlice(starts, 0, gone, NULL) == 0);
 }
 
+/* `ShortWay.sent_whole`, of a one-way stream of ours: it is forgotten. */
+static int sent_whole(PyObject *owner, PyObject *stream) {
+    PyObject *stirred, *streams;
+
+    if (!PyObject_TypeCheck(owner, books_types[CONNECTION]) ||
+        !PyObject_TypeCheck(stream, books_types[STREAM]) || get(stream, STREAM_receiver) != mute ||
+        !PyDict_CheckExact(stirred = get(owner, CONNECTION_stirred)) ||
+        !PyDict_Check(streams = get(owner, CONNECTION__streams))) {
+        return done(CALL(owner, sent_whole, stream));
+    }
+    PyObject *id = get(stream, STREAM_stream_id);
+    int is_stirred = PyDict_Contains(stirred, id), is_known = PyDict_Contains(streams, id);
+    return is_stirred >= 0 && is_known >= 0 &&
+           (!is_stirred || PyDict_DelItem(stirred, id) == 0) &&
+           put_shared(stream, STREAM_sender, deaf) &&
+           (!is_known || PyDict_DelItem(streams, id) == 0);
+}
+
 /* `SharedSender.arrived`. */
 static int sender_arrived(PyObject *sender, PyObject *train) {
     long long start, stop, begun, end;
@@ -225,8 +243,11 @@ static int sender_arrived(PyObject *sender, PyObject *train) {
             return 0;
         }
         if (begun == end) {
-            return put_flag(sender, SENDER_is_finished, 1) &&
-                   done(CALL(get(sender, SENDER__owner), sent_whole, get(sender, SENDER_stream)));
+            PyObject *stream = Py_NewRef(get(sender, SENDER_stream));
+            int is_good = put_flag(sender, SENDER_is_finished, 1) &&
+                          sent_whole(get(sender, SENDER__owner), stream);
+            Py_DECREF(stream);
+            return is_good;
         }
     }
     return 1;
@@ -614,6 +635,55 @@ static int hear(PyObject *connection, enum word word, PyObject *frame) {
     return is_good;
 }
 
+/* Set a number that an object has by this name; 0 with an exception. */
+static int set_number(PyObject *object, enum word word, long long value) {
+    PyObject *number = PyLong_FromLongLong(value);
+    int is_good = number != NULL && PyObject_SetAttr(object, words[word], number) == 0;
+    Py_XDECREF(number);
+    return is_good;
+}
+
+/* A `Heard` with these bytes, which is told. */
+static int tell_heard(
+    PyObject *connection, PyObject *number, PyObject *data, int is_last, int is_whole) {
+    PyObject *heard = books_types[HEARD]->tp_alloc(books_types[HEARD], 0);
+    int is_good = heard != NULL && put_shared(heard, HEARD_stream_id, number) &&
+                  put_shared(heard, HEARD_data, data) &&
+                  put_flag(heard, HEARD_end_stream, is_last) &&
+                  put_shared(heard, HEARD_chunks, Py_None) &&
+                  put_shared(connection, CONNECTION__heard, is_whole ? Py_None : heard) &&
+                  done(CALL(get(connection, CONNECTION_events), append, heard));
+    Py_XDECREF(heard);
+    return is_good;
+}
+
+/* `Incoming._whole_stream`: 1 when it was one, else 0; -1 with an exception. */
+static int whole_stream(PyObject *connection, PyObject *number, long long id, PyObject *data) {
+    PyObject *limit = get(connection, CONNECTION__local_max_streams_uni);
+    PyObject *credit = get(connection, CONNECTION__local_max_data);
+    long long had, value, sent, used, granted, most, size = PyBytes_GET_SIZE(data);
+
+    if (!number_of(limit, word_used, &had) || !number_of(limit, word_value, &value) ||
+        !number_of(limit, word_sent, &sent) || !number_of(credit, word_used, &used) ||
+        !number_of(credit, word_value, &granted) ||
+        !number_in(connection, CONNECTION__local_max_stream_data_uni, &most)) {
+        return -1;
+    }
+    long long kind = is_true(connection, CONNECTION__is_client) ? 3 : 2;
+    if (id != (had << 2 | kind) || had >= value || !size || size > most || used + size > granted) {
+        return 0;
+    }
+    if (!put_flag(connection, CONNECTION_has_news, 1) ||
+        !set_number(credit, word_used, used + size) || !set_number(limit, word_used, had + 1) ||
+        !set_number(limit, word_value, value + 1)) {
+        return -1;
+    }
+    if (sent - (had + 1) < value + 1 - sent && !put_flag(connection, CONNECTION__is_long_due, 1)) {
+        return -1;
+    }
+    return tell_heard(connection, number, data, 1, 1) ? 1 : -1;
+}
+
 /* `Incoming._stream_frame`. */
 static int stream_frame(PyObject *connection, PyObject *frame) {
     long long kind, id, offset, begun, highest, most, used, limit;
@@ -634,6 +704,12 @@ static int stream_frame(PyObject *connection, PyObject *frame) {
         return 0;
     }
     long long own = is_true(connection, CONNECTION__is_client) ? 2 : 3;
+    if (stream == NULL && (id & 3) != own && kind & 1 && !offset) {
+        int is_whole = whole_stream(connection, number, id, data);
+        if (is_whole) {
+            return is_whole > 0;
+        }
+    }
     if (stream == NULL || (id & 3) == own || !PyBytes_GET_SIZE(data) ||
         !PyObject_TypeCheck(stream, books_types[STREAM])) {
         return hear(connection, word__stream_frame, frame);
@@ -657,14 +733,13 @@ static int stream_frame(PyObject *connection, PyObject *frame) {
     /* The next bytes, and nothing came before its turn: nothing to be put together. */
     int is_last = kind & 1;
     Py_INCREF(stream);
-    PyObject *now_used = PyLong_FromLongLong(used), *heard = get(connection, CONNECTION__heard);
-    int is_good = now_used != NULL && put_flag(connection, CONNECTION_has_news, 1) &&
+    PyObject *heard = get(connection, CONNECTION__heard);
+    int is_good = put_flag(connection, CONNECTION_has_news, 1) &&
                   put_number(receiver, RECEIVER__buffer_start, end) &&
                   put_number(receiver, RECEIVER_highest_offset, end) &&
                   (!is_last || (put_number(receiver, RECEIVER__final_size, end) &&
                                 put_flag(receiver, RECEIVER_is_finished, 1))) &&
-                  PyObject_SetAttr(credit, words[word_used], now_used) == 0;
-    Py_XDECREF(now_used);
+                  set_number(credit, word_used, used);
     long long before = -1;
     if (is_good && is_a(heard, HEARD)) {
         is_good = number_in(heard, HEARD_stream_id, &before);
@@ -672,14 +747,7 @@ static int stream_frame(PyObject *connection, PyObject *frame) {
     if (is_good && before == id) {
         is_good = done(CALL(heard, add, data, is_last ? Py_True : Py_False));
     } else if (is_good) {
-        heard = books_types[HEARD]->tp_alloc(books_types[HEARD], 0);
-        is_good = heard != NULL && put_shared(heard, HEARD_stream_id, number) &&
-                  put_shared(heard, HEARD_data, data) &&
-                  put_flag(heard, HEARD_end_stream, is_last) &&
-                  put_shared(heard, HEARD_chunks, Py_None) &&
-                  put_shared(connection, CONNECTION__heard, heard) &&
-                  done(CALL(get(connection, CONNECTION_events), append, heard));
-        Py_XDECREF(heard);
+        is_good = tell_heard(connection, number, data, is_last, 0);
     }
     if (is_good && is_last) {
         PyObject *ended = PyObject_GetAttr(get(stream, STREAM_sender), words[word_is_finished]);
@@ -1470,15 +1538,192 @@ failed:
     return NULL;
 }
 
+/* Bytes that would leave soon, of the connection: `Engine.capacity`; 0 with an exception. */
+static int capacity(PyObject *connection, long long *room) {
+    long long used, window, most, granted, handed, dropped;
+
+    if (!number_in(connection, CONNECTION__remote_max_data_used, &used) ||
+        !number_in(get(get(connection, CONNECTION__loss), RECOVERY__cc), CONTROL_congestion_window,
+            &window) ||
+        !number_in(connection, CONNECTION__most, &most) ||
+        !number_in(connection, CONNECTION__remote_max_data, &granted) ||
+        !number_in(connection, CONNECTION__handed, &handed) ||
+        !number_in(connection, CONNECTION__dropped, &dropped)) {
+        return 0;
+    }
+    window = window < most ? window : most;
+    long long credit = granted - used;
+    *room = (window < credit ? window : credit) - handed + dropped + used;
+    return 1;
+}
+
+static PyObject *connection_capacity(
+    PyObject *connection, PyObject *const *args, Py_ssize_t given) {
+    PyObject *id = given ? args[0] : Py_None, *stream = NULL;
+    PyObject *streams = get(connection, CONNECTION__streams);
+    long long room, remote, stop;
+
+    if (given > 1) {
+        PyErr_SetString(PyExc_TypeError, "capacity() takes a stream");
+        return NULL;
+    }
+    int is_simple = is_true(connection, CONNECTION_is_settled) &&
+                    is_ours(get(connection, CONNECTION__loss)) && PyDict_Check(streams);
+    if (is_simple && id != Py_None) {
+        stream = PyDict_GetItemWithError(streams, id);
+        if (stream == NULL && PyErr_Occurred()) {
+            return NULL;
+        }
+        is_simple = stream != NULL && PyObject_TypeCheck(stream, books_types[STREAM]) &&
+                    is_a(get(stream, STREAM_sender), SENDER);
+    }
+    if (!is_simple) {
+        return CALL(connection, _capacity, id);
+    }
+    if (!capacity(connection, &room) ||
+        (room <= 0 && !put_flag(connection, CONNECTION_wants_room, 1))) {
+        return NULL;
+    }
+    if (stream != NULL) {
+        if (!number_in(stream, STREAM_max_stream_data_remote, &remote) ||
+            !number_in(get(stream, STREAM_sender), SENDER__buffer_stop, &stop)) {
+            return NULL;
+        }
+        room = room < remote - stop ? room : remote - stop;
+    }
+    return PyLong_FromLongLong(room > 0 ? room : 0);
+}
+
+enum { SPARE = 8 }; /* streams that are left to what is more urgent: `relay.net.engine` */
+
+static PyObject *connection_is_ample(
+    PyObject *connection, PyObject *const *args, Py_ssize_t given) {
+    long long wanted, next, most, room;
+
+    if (given != 1 || !as_number(args[0], &wanted)) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_TypeError, "is_ample() takes room");
+        }
+        return NULL;
+    }
+    if (!is_true(connection, CONNECTION_is_settled) || !is_ours(get(connection, CONNECTION__loss))) {
+        return CALL(connection, _is_ample, args[0]);
+    }
+    if (!number_in(connection, CONNECTION__remote_max_streams_uni, &most) ||
+        !number_in(connection, CONNECTION__local_next_stream_id_uni, &next)) {
+        return NULL;
+    }
+    if (most - (next >> 2) <= SPARE) {
+        Py_RETURN_FALSE;
+    }
+    if (!capacity(connection, &room) ||
+        (room <= 0 && !put_flag(connection, CONNECTION_wants_room, 1))) {
+        return NULL;
+    }
+    return PyBool_FromLong((room > 0 ? room : 0) >= wanted);
+}
+
+/* A varint (RFC 9000, 16), as short as it can be; a new reference. */
+static PyObject *varint(unsigned long long number) {
+    unsigned char bytes[8];
+    int size = number < 1 << 6 ? 1 : number < 1 << 14 ? 2 : number < 1 << 30 ? 4 : 8;
+    int mark = size == 1 ? 0 : size == 2 ? 1 : size == 4 ? 2 : 3;
+
+    for (int at = size - 1; at >= 0; at--, number >>= 8) {
+        bytes[at] = (unsigned char)number;
+    }
+    bytes[0] |= (unsigned char)(mark << 6);
+    return PyBytes_FromStringAndSize((char *)bytes, size);
+}
+
+/* `SharedStream` of a one-way stream of ours, with its sender, onto which `head` is written. */
+static PyObject *own_stream(PyObject *connection, PyObject *id, PyObject *head, int fin) {
+    PyTypeObject *kinds[] = {books_types[SHARED], books_types[SENDER]};
+    PyObject *stream = kinds[0]->tp_alloc(kinds[0], 0), *sender = kinds[1]->tp_alloc(kinds[1], 0);
+    Py_ssize_t size = PyBytes_GET_SIZE(head);
+    int is_good =
+        stream != NULL && sender != NULL && put_flag(stream, STREAM_is_blocked, 0) &&
+        put_number(stream, STREAM_max_stream_data_local, 0) &&
+        put_number(stream, STREAM_max_stream_data_local_sent, 0) &&
+        put_shared(stream, STREAM_max_stream_data_remote,
+            get(connection, CONNECTION__remote_max_stream_data_uni)) &&
+        put_shared(stream, STREAM_stream_id, id) && put_shared(stream, STREAM_receiver, mute) &&
+        put_shared(stream, STREAM_sender, sender) &&
+        put_flag(sender, SENDER_buffer_is_empty, !size && !fin) &&
+        put_number(sender, SENDER_highest_offset, 0) && put_flag(sender, SENDER_is_finished, 0) &&
+        put_flag(sender, SENDER_reset_pending, 0) && put_number(sender, SENDER__buffer_start, 0) &&
+        put_number(sender, SENDER__buffer_stop, size) &&
+        put_shared(sender, SENDER__buffer_fin,
+            fin ? get(sender, SENDER__buffer_stop) : Py_None) &&
+        put_shared(sender, SENDER__acked, Py_None) && put_flag(sender, SENDER__acked_fin, 0) &&
+        put_shared(sender, SENDER__lost, Py_None) && put_flag(sender, SENDER_is_orderly, 1) &&
+        put_flag(sender, SENDER__pending_eof, fin) &&
+        put_shared(sender, SENDER__reset_error_code, Py_None) &&
+        put_shared(sender, SENDER__stream_id, id) && put_shared(sender, SENDER_stream, stream) &&
+        put_shared(sender, SENDER__owner, connection) &&
+        put(sender, SENDER__chunks, PyList_New(0)) && put(sender, SENDER__starts, PyList_New(0)) &&
+        put(sender, SENDER_label, varint(PyLong_AsUnsignedLongLong(id)));
+    if (is_good && size) {
+        is_good = PyList_Append(get(sender, SENDER__chunks), head) == 0 &&
+                  append(get(sender, SENDER__starts), PyLong_FromLong(0));
+    }
+    Py_XDECREF(sender);
+    if (!is_good) {
+        Py_CLEAR(stream);
+    }
+    return stream;
+}
+
+static PyObject *connection_open_stream(
+    PyObject *connection, PyObject *const *args, Py_ssize_t given) {
+    PyObject *head = given > 1 ? args[1] : NULL, *streams = get(connection, CONNECTION__streams);
+    PyObject *stirred = get(connection, CONNECTION_stirred);
+    int fin = given > 2 ? PyObject_IsTrue(args[2]) : 0;
+    long long next, most, handed;
+
+    if (given < 1 || given > 3 || fin < 0) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_TypeError, "open_stream() takes its kind, head and end");
+        }
+        return NULL;
+    }
+    if (args[0] != Py_True || head == NULL || !PyBytes_CheckExact(head) || !PyDict_Check(streams) ||
+        !PyDict_CheckExact(stirred) || !is_true(connection, CONNECTION_is_settled)) {
+        return call(connection, word__open_stream, args, (size_t)given);
+    }
+    if (!number_in(connection, CONNECTION__local_next_stream_id_uni, &next) ||
+        !number_in(connection, CONNECTION__remote_max_streams_uni, &most) ||
+        !number_in(connection, CONNECTION__handed, &handed)) {
+        return NULL;
+    }
+    if (next >> 2 >= most) {
+        Py_RETURN_NONE;
+    }
+    PyObject *id = Py_NewRef(get(connection, CONNECTION__local_next_stream_id_uni));
+    PyObject *stream = own_stream(connection, id, head, fin);
+    int says = PyBytes_GET_SIZE(head) || fin;
+    int is_good = stream != NULL &&
+                  put_number(connection, CONNECTION__local_next_stream_id_uni, next + 4) &&
+                  PyDict_SetItem(streams, id, stream) == 0 &&
+                  (!says || (PyDict_SetItem(stirred, id, stream) == 0 &&
+                                put_number(connection, CONNECTION__handed,
+                                    handed + PyBytes_GET_SIZE(head))));
+    Py_XDECREF(stream);
+    if (!is_good) {
+        Py_CLEAR(id);
+    }
+    return id;
+}
+
 static PyObject *connection_offer(PyObject *connection, PyObject *const *args, Py_ssize_t given) {
-    long long room, used, window, most, granted, handed, dropped, stop, remote;
+    long long wanted, room, handed, stop, remote;
 
     if (given != 3 || !PyBytes_Check(args[1])) {
         PyErr_SetString(PyExc_TypeError, "offer() takes a stream, data and room");
         return NULL;
     }
     PyObject *id = args[0], *data = args[1], *streams = get(connection, CONNECTION__streams);
-    if (!as_number(args[2], &room)) {
+    if (!as_number(args[2], &wanted)) {
         return NULL;
     }
     PyObject *stream = PyDict_Check(streams) ? PyDict_GetItemWithError(streams, id) : NULL;
@@ -1495,20 +1740,12 @@ static PyObject *connection_offer(PyObject *connection, PyObject *const *args, P
     if (!is_true(connection, CONNECTION_is_settled)) {
         Py_RETURN_FALSE;
     }
-    if (!number_in(connection, CONNECTION__remote_max_data_used, &used) ||
-        !number_in(get(loss, RECOVERY__cc), CONTROL_congestion_window, &window) ||
-        !number_in(connection, CONNECTION__most, &most) ||
-        !number_in(connection, CONNECTION__remote_max_data, &granted) ||
-        !number_in(connection, CONNECTION__handed, &handed) ||
-        !number_in(connection, CONNECTION__dropped, &dropped) ||
+    if (!capacity(connection, &room) || !number_in(connection, CONNECTION__handed, &handed) ||
         !number_in(sender, SENDER__buffer_stop, &stop) ||
         !number_in(stream, STREAM_max_stream_data_remote, &remote)) {
         return NULL;
     }
-    window = window < most ? window : most;
-    long long credit = granted - used;
-    if ((window < credit ? window : credit) - handed + dropped + used < room ||
-        remote - stop < room || !is_none(sender, SENDER__buffer_fin) ||
+    if (room < wanted || remote - stop < wanted || !is_none(sender, SENDER__buffer_fin) ||
         !is_none(sender, SENDER__reset_error_code)) {
         Py_RETURN_FALSE;
     }
@@ -1547,6 +1784,9 @@ static PyMethodDef methods[] = {
     {"receive", FAST(connection_receive), "Datagrams came, one after the other."},
     {"departures", FAST(connection_departures), "Datagrams that may leave now."},
     {"offer", FAST(connection_offer), "Append to an open stream where there is so much room."},
+    {"capacity", FAST(connection_capacity), "Bytes that would leave soon."},
+    {"is_ample", FAST(connection_is_ample), "Whether there is so much room, and more streams."},
+    {"open_stream", FAST(connection_open_stream), "A new stream, or None without credit."},
 };
 
 static PyGetSetDef is_impatient = {"is_impatient", connection_is_impatient, NULL, NULL, NULL};
@@ -1577,14 +1817,14 @@ static PyObject *all_methods(void) {
 }
 
 const char steps_bind_doc[] =
-    "bind(acked, violation, joined, *books)\n--\n\n"
+    "bind(acked, violation, joined, mute, deaf, *books)\n--\n\n"
     "Learn what the steps are about: what tells of an arrival, the error that is the peer's,\n"
-    "`relay.net.udp.joined`, and the classes of all books. Answers what a connection has in place\n"
-    "of its own methods.";
+    "`relay.net.udp.joined`, `MUTE` and `DEAF` of `relay.net.sender`, and the classes of all books.\n"
+    "Answers what a connection has in place of its own methods.";
 
 PyObject *steps_bind(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given) {
-    if (given < 3 || !PyExceptionClass_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "bind() takes a state, an exception, a function and books");
+    if (given < 5 || !PyExceptionClass_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "bind() takes what its text says, and books");
         return NULL;
     }
     for (int index = 0; index < WORD_COUNT; index++) {
@@ -1592,11 +1832,13 @@ PyObject *steps_bind(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssiz
             return NULL;
         }
     }
-    if (!books_bind(args + 3, given - 3)) {
+    if (!books_bind(args + 5, given - 5)) {
         return NULL;
     }
     Py_XSETREF(acked, Py_NewRef(args[0]));
     Py_XSETREF(violation, Py_NewRef(args[1]));
     Py_XSETREF(joined, Py_NewRef(args[2]));
+    Py_XSETREF(mute, Py_NewRef(args[3]));
+    Py_XSETREF(deaf, Py_NewRef(args[4]));
     return all_methods();
 }

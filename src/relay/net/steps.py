@@ -22,7 +22,7 @@ from relay.net.pacing import Pacer, RttMonitor
 from relay.net.receiver import Heard, Receiver
 from relay.net.recovery import Recovery, Space, Train
 from relay.net.reordering import Reordering
-from relay.net.sender import SharedSender, Stream
+from relay.net.sender import DEAF, MUTE, SharedSender, SharedStream, Stream
 from relay.net.settings import QuicLimits
 from relay.net.udp import joined
 from relay.net.window import Window
@@ -34,6 +34,7 @@ _BOOKS: tuple[type[Any], ...] = (
     Train,
     SharedSender,
     Stream,
+    SharedStream,
     Receiver,
     Reno,
     Pacer,
@@ -58,6 +59,6 @@ def _quick(kind: Any) -> Any:
     built = speedups()
     if built is None:
         return kind
-    taken = built.bind(QuicDeliveryState.ACKED, QuicConnectionError, joined, *_BOOKS)
-    asked = {"_offer": kind.offer, "_departures": kind.departures}  # where it is not that simple
+    taken = built.bind(QuicDeliveryState.ACKED, QuicConnectionError, joined, MUTE, DEAF, *_BOOKS)
+    asked = {f"_{name}": getattr(kind, name) for name in taken}  # where it is not that simple
     return type(f"Quick{kind.__name__}", (kind,), {"__slots__": (), **taken, **asked})
