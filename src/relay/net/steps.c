@@ -28,7 +28,7 @@ static const long long FAR = 1 << 30; /* offsets from here on take more than fou
 static const double GRANULARITY = 0.001, MICRO_SECOND = 0.000001, SECOND = 1.0;
 
 #define WORDS(WORD)                                                                                \
-    WORD(_came) WORD(_capacity) WORD(_is_ample) WORD(_open_stream) WORD(_depart_long) WORD(_departures) WORD(_extras) WORD(_offer) WORD(_receive_long) WORD(_detect_loss) WORD(_discard) WORD(_left)                   \
+    WORD(__stream_frame_out) WORD(_came) WORD(_capacity) WORD(_is_ample) WORD(_open_stream) WORD(_depart_long) WORD(_departures) WORD(_extras) WORD(_offer) WORD(_receive_long) WORD(_detect_loss) WORD(_discard) WORD(_left)                   \
     WORD(_limit_frame) WORD(_note) WORD(_RangeSet__ranges) WORD(_refuse) WORD(_reset_frame)        \
     WORD(_send_mixed) WORD(_send_run) WORD(_stop_frame) WORD(_stream_frame) WORD(_take_in)         \
     WORD(acknowledge) WORD(acknowledge_all) WORD(add) WORD(add_next) WORD(append) WORD(arrived)    \
@@ -45,6 +45,9 @@ static const char *const TEXTS[WORD_COUNT] = {WORDS(AS_TEXT)};
 
 /* What `bind` is given beside the books. */
 static PyObject *acked, *violation, *joined, *mute, *deaf;
+
+/* `SharedSender.on_data_delivery`. */
+static PyObject *on_data_delivery;
 
 /* Call a method; a new reference, or NULL with an exception. */
 static PyObject *call(PyObject *object, enum word word, PyObject *const *given, size_t count) {
@@ -92,6 +95,14 @@ static int number_of(PyObject *object, enum word word, long long *value) {
     int is_number = as_number(found, value);
     Py_DECREF(found);
     return is_number;
+}
+
+/* Set a number that an object has by this name; 0 with an exception. */
+static int set_number(PyObject *object, enum word word, long long value) {
+    PyObject *number = PyLong_FromLongLong(value);
+    int is_good = number != NULL && PyObject_SetAttr(object, words[word], number) == 0;
+    Py_XDECREF(number);
+    return is_good;
 }
 
 static PyObject *range_from(long long start, long long stop) {
@@ -192,34 +203,65 @@ static int let_go(PyObject *sender, long long before, int all) {
                         PyList_SetSlice(starts, 0, gone, NULL) == 0);
 }
 
-/* `ShortWay.sent_whole`, of a one-way stream of ours: it is forgotten. */
-static int sent_whole(PyObject *owner, PyObject *stream) {
-    PyObject *stirred, *streams;
+/* `ShortWay._discard`: a stream is over. */
+static int forget(PyObject *connection, PyObject *stream) {
+    PyObject *stirred = get(connection, CONNECTION_stirred);
+    PyObject *streams = get(connection, CONNECTION__streams);
+    PyObject *receiver = get(stream, STREAM_receiver);
+    long long number, begun = 0, highest = 0, value, used, sent;
 
-    if (!PyObject_TypeCheck(owner, books_types[CONNECTION]) ||
-        !PyObject_TypeCheck(stream, books_types[STREAM]) || get(stream, STREAM_receiver) != mute ||
-        !PyDict_CheckExact(stirred = get(owner, CONNECTION_stirred)) ||
-        !PyDict_Check(streams = get(owner, CONNECTION__streams))) {
-        return done(CALL(owner, sent_whole, stream));
+    if (is_a(receiver, RECEIVER)) {
+        if (!number_in(receiver, RECEIVER__buffer_start, &begun) ||
+            !number_in(receiver, RECEIVER_highest_offset, &highest)) {
+            return 0;
+        }
+    } else if (receiver != mute) {
+        begun = -1;
+    }
+    if (begun < highest || !PyDict_CheckExact(stirred) || !PyDict_Check(streams)) {
+        return done(CALL(connection, _discard, stream));
     }
     PyObject *id = get(stream, STREAM_stream_id);
     int is_stirred = PyDict_Contains(stirred, id), is_known = PyDict_Contains(streams, id);
-    return is_stirred >= 0 && is_known >= 0 &&
-           (!is_stirred || PyDict_DelItem(stirred, id) == 0) &&
-           put_shared(stream, STREAM_sender, deaf) &&
-           (!is_known || PyDict_DelItem(streams, id) == 0);
+    if (!number_in(stream, STREAM_stream_id, &number) || is_stirred < 0 || is_known < 0 ||
+        (is_stirred && PyDict_DelItem(stirred, id) < 0) ||
+        !put_shared(stream, STREAM_sender, deaf) ||
+        (is_known && PyDict_DelItem(streams, id) < 0)) {
+        return 0;
+    }
+    if (!is_known || (number & 1) != is_true(connection, CONNECTION__is_client)) {
+        return 1;
+    }
+    /* One of the peer's: it may open another (RFC 9000, 4.6). */
+    PyObject *limit = get(connection, number & 2 ? CONNECTION__local_max_streams_uni
+                                                 : CONNECTION__local_max_streams_bidi);
+    return number_of(limit, word_value, &value) && number_of(limit, word_used, &used) &&
+           number_of(limit, word_sent, &sent) && set_number(limit, word_value, value + 1) &&
+           (sent - used >= value + 1 - sent || put_flag(connection, CONNECTION__is_long_due, 1));
+}
+
+/* `ShortWay.sent_whole`: all of our half of a stream has arrived. */
+static int sent_whole(PyObject *owner, PyObject *stream) {
+    if (!PyObject_TypeCheck(owner, books_types[CONNECTION]) ||
+        !PyObject_TypeCheck(stream, books_types[STREAM])) {
+        return done(CALL(owner, sent_whole, stream));
+    }
+    PyObject *receiver = get(stream, STREAM_receiver);
+    return (receiver != mute &&
+               !(is_a(receiver, RECEIVER) && is_true(receiver, RECEIVER_is_finished))) ||
+           forget(owner, stream);
 }
 
 /* `SharedSender.arrived`. */
-static int sender_arrived(PyObject *sender, PyObject *train) {
+static int sender_arrived(PyObject *sender, PyObject *from, PyObject *to, PyObject *ends) {
     long long start, stop, begun, end;
-    int fin = is_true(train, TRAIN_fin);
+    int fin = ends == Py_True;
 
     if (!is_a(sender, SENDER) || !is_none(sender, SENDER__reset_error_code) ||
         !is_none(sender, SENDER__acked)) {
         goto otherwise;
     }
-    if (!number_in(train, TRAIN_start, &start) || !number_in(train, TRAIN_stop, &stop) ||
+    if (!as_number(from, &start) || !as_number(to, &stop) ||
         !number_in(sender, SENDER__buffer_start, &begun) ||
         !number_in(sender, SENDER__buffer_stop, &end)) {
         return 0;
@@ -253,8 +295,7 @@ static int sender_arrived(PyObject *sender, PyObject *train) {
     return 1;
 
 otherwise:
-    return done(CALL(sender, arrived, get(train, TRAIN_start), get(train, TRAIN_stop),
-        get(train, TRAIN_fin)));
+    return done(CALL(sender, arrived, from, to, ends));
 }
 
 /* Tell whoever else is concerned that a train arrived. */
@@ -269,8 +310,16 @@ static int tell_handlers(PyObject *train) {
             break;
         }
         handler = PyTuple_GET_ITEM(pair, 0);
+        PyObject *given = PyTuple_GET_ITEM(pair, 1);
+        if (PyMethod_Check(handler) && PyMethod_GET_FUNCTION(handler) == on_data_delivery &&
+            is_a(PyMethod_GET_SELF(handler), SENDER) && PyTuple_CheckExact(given) &&
+            PyTuple_GET_SIZE(given) == 3) {
+            is_good = sender_arrived(PyMethod_GET_SELF(handler), PyTuple_GET_ITEM(given, 0),
+                PyTuple_GET_ITEM(given, 1), PyTuple_GET_ITEM(given, 2));
+            continue;
+        }
         PyObject *first = PyTuple_Pack(1, acked);
-        PyObject *others = PySequence_Tuple(PyTuple_GET_ITEM(pair, 1));
+        PyObject *others = PySequence_Tuple(given);
         arguments = first && others ? PySequence_Concat(first, others) : NULL;
         is_good = arguments != NULL && done(PyObject_Call(handler, arguments, NULL));
         Py_XDECREF(first);
@@ -481,7 +530,9 @@ static int train_arrived(
     PyObject *handlers = get(train, TRAIN_handlers);
     int has_none = (PyTuple_CheckExact(handlers) && !PyTuple_GET_SIZE(handlers)) ||
                    (PyList_CheckExact(handlers) && !PyList_GET_SIZE(handlers));
-    return (is_none(train, TRAIN_sender) || sender_arrived(get(train, TRAIN_sender), train)) &&
+    return (is_none(train, TRAIN_sender) ||
+               sender_arrived(get(train, TRAIN_sender), get(train, TRAIN_start),
+                   get(train, TRAIN_stop), get(train, TRAIN_fin))) &&
            (has_none || tell_handlers(train));
 }
 
@@ -635,14 +686,6 @@ static int hear(PyObject *connection, enum word word, PyObject *frame) {
     return is_good;
 }
 
-/* Set a number that an object has by this name; 0 with an exception. */
-static int set_number(PyObject *object, enum word word, long long value) {
-    PyObject *number = PyLong_FromLongLong(value);
-    int is_good = number != NULL && PyObject_SetAttr(object, words[word], number) == 0;
-    Py_XDECREF(number);
-    return is_good;
-}
-
 /* A `Heard` with these bytes, which is told. */
 static int tell_heard(
     PyObject *connection, PyObject *number, PyObject *data, int is_last, int is_whole) {
@@ -752,7 +795,7 @@ static int stream_frame(PyObject *connection, PyObject *frame) {
     if (is_good && is_last) {
         PyObject *ended = PyObject_GetAttr(get(stream, STREAM_sender), words[word_is_finished]);
         int has_ended = told(ended);
-        is_good = has_ended >= 0 && (!has_ended || done(CALL(connection, _discard, stream)));
+        is_good = has_ended >= 0 && (!has_ended || forget(connection, stream));
     } else if (is_good && end > most - end) {
         is_good = put_flag(connection, CONNECTION__is_long_due, 1);
     }
@@ -1274,6 +1317,122 @@ static int send_run(PyObject *connection, PyObject *packets, PyObject *now) {
     return is_good ? 1 : -1;
 }
 
+/* What `SharedSender.take` does of new bytes: 1 when there are some or an end, 0 when there is
+ * nothing that may leave, -1 with an exception. */
+static int take(struct run *run, long long room) {
+    PyObject *sender = run->sender;
+
+    if (!number_in(sender, SENDER_highest_offset, &run->start) ||
+        !number_in(sender, SENDER__buffer_stop, &run->stop)) {
+        return -1;
+    }
+    if (run->start == run->stop) {
+        if (!put_flag(sender, SENDER_buffer_is_empty, 1)) {
+            return -1;
+        }
+        if (!is_true(sender, SENDER__pending_eof)) {
+            return 0;
+        }
+        run->data = PyBytes_FromStringAndSize(NULL, 0);
+        run->fin = 1;
+        return run->data != NULL && put_flag(sender, SENDER__pending_eof, 0) ? 1 : -1;
+    }
+    run->most = run->most < run->start + room ? run->most : run->start + room;
+    if (run->most <= run->start) {
+        return 0;
+    }
+    if (!take_new(run) ||
+        (run->is_last &&
+            !put_flag(sender, SENDER_buffer_is_empty, !is_true(sender, SENDER__pending_eof)))) {
+        return -1;
+    }
+    return 1;
+}
+
+/* The head of a STREAM frame with a length (RFC 9000, 19.8). */
+static PyObject *frame_head(PyObject *label, long long offset, long long size, int fin) {
+    unsigned char head[1 + LABEL + 10], *to = head;
+    int bytes = offset < FAR ? 4 : 8;
+    unsigned long long mark = bytes == 4 ? UINT64_C(2) << 30 : UINT64_C(3) << 62;
+
+    *to++ = (unsigned char)(0x0a | (offset ? 0x04 : 0) | (fin ? 0x01 : 0));
+    memcpy(to, PyBytes_AS_STRING(label), (size_t)PyBytes_GET_SIZE(label));
+    to += PyBytes_GET_SIZE(label);
+    if (offset) {
+        mark |= (unsigned long long)offset;
+        for (int shift = 8 * bytes - 8; shift >= 0; shift -= 8) {
+            *to++ = (unsigned char)(mark >> shift);
+        }
+    }
+    *to++ = (unsigned char)(size >> 8 | 0x40);
+    *to++ = (unsigned char)size;
+    return PyBytes_FromStringAndSize((char *)head, to - head);
+}
+
+/* Note in a train, or among handlers, that it carries what a run has. */
+static int carry(PyObject *train, PyObject *handlers, struct run *run) {
+    PyObject *bytes = Py_BuildValue(
+        "LLO", run->start, run->start + (long long)PyBytes_GET_SIZE(run->data),
+        run->fin ? Py_True : Py_False);
+    int is_good = bytes != NULL;
+    if (is_good && is_none(train, TRAIN_sender)) {
+        is_good = put_shared(train, TRAIN_sender, run->sender) &&
+                  put_shared(train, TRAIN_start, PyTuple_GET_ITEM(bytes, 0)) &&
+                  put_shared(train, TRAIN_stop, PyTuple_GET_ITEM(bytes, 1)) &&
+                  put_flag(train, TRAIN_fin, run->fin);
+    } else if (is_good) {
+        PyObject *told = PyMethod_New(on_data_delivery, run->sender);
+        is_good = told != NULL && append(handlers, PyTuple_Pack(2, told, bytes));
+        Py_XDECREF(told);
+    }
+    Py_XDECREF(bytes);
+    return is_good;
+}
+
+/* `Outgoing._stream_frame_out`. */
+static PyObject *connection_stream_frame_out(
+    PyObject *connection, PyObject *const *args, Py_ssize_t given) {
+    long long room, granted, most;
+
+    if (given != 6 || !PyList_CheckExact(args[3]) || !PyList_CheckExact(args[5]) ||
+        !is_a(args[4], TRAIN)) {
+        PyErr_SetString(PyExc_TypeError, "_stream_frame_out() takes six arguments");
+        return NULL;
+    }
+    struct run run = {.stream = args[0], .sender = args[1]};
+    PyObject *label = is_a(run.sender, SENDER) ? get(run.sender, SENDER_label) : NULL;
+    if (label == NULL || !PyBytes_Check(label) || PyBytes_GET_SIZE(label) > LABEL ||
+        !PyObject_TypeCheck(run.stream, books_types[STREAM]) ||
+        !is_true(run.sender, SENDER_is_orderly)) {
+        return call(connection, word___stream_frame_out, args, (size_t)given);
+    }
+    if (!as_number(args[2], &room) || !number_in(run.sender, SENDER_highest_offset, &run.start) ||
+        !number_in(run.sender, SENDER__buffer_stop, &run.stop) ||
+        !number_in(connection, CONNECTION__remote_max_data, &granted) ||
+        !number_in(connection, CONNECTION__remote_max_data_used, &run.credit_used) ||
+        !number_in(run.stream, STREAM_max_stream_data_remote, &most)) {
+        return NULL;
+    }
+    run.most = run.start + granted - run.credit_used;
+    run.most = run.most < most ? run.most : most;
+    room -= (run.stop < FAR ? 7 : 11) + PyBytes_GET_SIZE(label);
+    int found = room < 0 ? 0 : take(&run, room);
+    if (!found) {
+        return PyLong_FromLong(0);
+    }
+    PyObject *head = NULL;
+    long long size = found > 0 ? (long long)PyBytes_GET_SIZE(run.data) : 0, wrote = -1;
+    if (found > 0 && (head = frame_head(label, run.start, size, run.fin)) != NULL &&
+        PyList_Append(args[3], head) == 0 && PyList_Append(args[3], run.data) == 0 &&
+        carry(args[4], args[5], &run) &&
+        put_number(connection, CONNECTION__remote_max_data_used, run.credit_used + size)) {
+        wrote = PyBytes_GET_SIZE(head) + size;
+    }
+    Py_XDECREF(head);
+    Py_XDECREF(run.data);
+    return wrote < 0 ? NULL : PyLong_FromLongLong(wrote);
+}
+
 /* `Outgoing._ack_frame` of one range, and `Outgoing._sealed`: a packet with nothing else. */
 static PyObject *only_ack(PyObject *connection, double now) {
     PyObject *space = get(connection, CONNECTION__space), *keys = get(connection, CONNECTION__keys);
@@ -1786,6 +1945,7 @@ static PyMethodDef methods[] = {
     {"offer", FAST(connection_offer), "Append to an open stream where there is so much room."},
     {"capacity", FAST(connection_capacity), "Bytes that would leave soon."},
     {"is_ample", FAST(connection_is_ample), "Whether there is so much room, and more streams."},
+    {"_stream_frame_out", FAST(connection_stream_frame_out), "Add a frame of a stream's next bytes."},
     {"open_stream", FAST(connection_open_stream), "A new stream, or None without credit."},
 };
 
@@ -1840,5 +2000,10 @@ PyObject *steps_bind(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssiz
     Py_XSETREF(joined, Py_NewRef(args[2]));
     Py_XSETREF(mute, Py_NewRef(args[3]));
     Py_XSETREF(deaf, Py_NewRef(args[4]));
+    Py_XSETREF(on_data_delivery,
+        PyObject_GetAttrString((PyObject *)books_types[SENDER], "on_data_delivery"));
+    if (on_data_delivery == NULL) {
+        return NULL;
+    }
     return all_methods();
 }
