@@ -267,8 +267,8 @@ async def test_a_full_kernel_queue_is_waited_for(house, monkeypatch) -> None:
     async with house() as home:
         pair = await home.pair("moqt")
         outbox = home.endpoint.outbox
-        send, full = outbox._send, True
-        monkeypatch.setattr(outbox, "_send", lambda *a: 0 if full else send(*a))
+        send, full = outbox.way, True
+        monkeypatch.setattr(outbox, "way", lambda *a: 0 if full else send(*a))
         stream = pair.far.open_uni()
         pair.far.send(stream, b"x" * 5000, True)
         await asyncio.sleep(0.02)
@@ -283,8 +283,8 @@ async def test_the_backlog_is_bounded(house, monkeypatch) -> None:
     async with house(ListenSettings(max_backlog=1)) as home:
         pair = await home.pair("moqt")
         outbox = home.endpoint.outbox
-        send, full = outbox._send, True
-        monkeypatch.setattr(outbox, "_send", lambda *a: 0 if full else send(*a))
+        send, full = outbox.way, True
+        monkeypatch.setattr(outbox, "way", lambda *a: 0 if full else send(*a))
         for count in range(1, 50):
             pair.far.send(pair.far.open_uni(), b"x" * 9000, True)
             async with asyncio.timeout(5):

@@ -151,8 +151,8 @@ class Side:
         """Hear, and answer as a relay does."""
         engine = self.engine
         while (event := engine.next_event()) is not None:
-            if isinstance(event, StreamDataReceived | StreamReset):
-                engine.delivered(event)
+            if isinstance(event, StreamReset):
+                engine.was_reset(event.stream_id)
             if isinstance(event, StreamDataReceived):
                 self.note_data(event)
                 if event.end_stream and not event.stream_id & 2:

@@ -116,12 +116,14 @@ async def test_what_came_before_a_reset_is_heard_before_it(house, monkeypatch) -
         pair = await first.pair("moqt")
         await asyncio.sleep(0.1)  # all handshakes are done
         near, held = pair.near.connection.host, []
+        listen = near._listen
 
-        def hold(source: Any, sock: Any, runs: Any) -> None:
+        def hold(sock: Any, runs: Any, until: float) -> tuple[()]:
             """As if the loop were busy elsewhere: all of it is there when it comes to read."""
             held.append((sock, runs))
+            return ()
 
-        monkeypatch.setattr(near, "_hear", hold)
+        monkeypatch.setattr(near, "_listen", hold)
         stream = pair.far.open_uni()
         pair.far.send(stream, b"goodbye", True)
         await within(1.0, lambda: held)
@@ -131,7 +133,7 @@ async def test_what_came_before_a_reset_is_heard_before_it(house, monkeypatch) -
         before = len(held)
         pair.near.ping()
         await within(1.0, lambda: len(held) > before)
-        near._listen(held[0][0], [run for _, runs in held for run in runs], math.inf)
+        listen(held[0][0], [run for _, runs in held for run in runs], math.inf)
         await within(1.0, lambda: pair.client.lost)
         assert pair.client.streams[stream] == b"goodbye"
 

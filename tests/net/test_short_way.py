@@ -144,8 +144,8 @@ class Net:
 
     def _events(self) -> None:
         while (event := self.client.next_event()) is not None:
-            if self.hears_of_heads and isinstance(event, StreamDataReceived | StreamReset):
-                self.client.delivered(event)
+            if self.hears_of_heads and isinstance(event, StreamReset):
+                self.client.was_reset(event.stream_id)
             if isinstance(event, StreamDataReceived):
                 self.got.setdefault(event.stream_id, bytearray()).extend(event.data)
                 if event.end_stream:
@@ -158,10 +158,9 @@ class Net:
                 self.ends.append(event)
         while (event := self.server.next_event()) is not None:
             if isinstance(event, StreamDataReceived):
-                self.server.delivered(event)
                 self.heard.setdefault(event.stream_id, bytearray()).extend(event.data)
             elif isinstance(event, StreamReset):
-                self.server.delivered(event)
+                self.server.was_reset(event.stream_id)
                 self.broken[event.stream_id] = event.error_code
             elif isinstance(event, StopSendingReceived):
                 self.server.drop_unsent(event.stream_id)

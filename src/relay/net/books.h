@@ -10,6 +10,8 @@
 /* Every class of which slots are used, in the order of `books_bind`, and those slots. */
 #define BOOKS(CLASS, SLOT)                                                                         \
     CLASS(CONNECTION)                                                                              \
+    SLOT(CONNECTION, _delivered)                                                                   \
+    SLOT(CONNECTION, _grant_at)                                                                    \
     SLOT(CONNECTION, _local_max_stream_data_uni)                                                   \
     SLOT(CONNECTION, _local_max_streams_bidi)                                                      \
     SLOT(CONNECTION, _local_max_streams_uni)                                                       \

@@ -193,7 +193,6 @@ class Connection:
         stops: list[StopSendingReceived] | None = None
         while events and (event := next_event()) is not None:
             if isinstance(event, StreamDataReceived):
-                engine.delivered(event)
                 stream = event.stream_id
                 if not stream & 2:
                     self.is_due = True  # a question or an answer, which may be followed by others
@@ -294,7 +293,7 @@ class Connection:
         try:
             match event:
                 case StreamReset():
-                    self.engine.delivered(event)
+                    self.engine.was_reset(event.stream_id)
                     application.stream_reset(event.stream_id, event.error_code)
                 case StopSendingReceived():
                     self.engine.drop_unsent(event.stream_id)

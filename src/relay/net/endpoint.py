@@ -24,7 +24,7 @@ from relay.net.connection import Begin, Connection
 from relay.net.engine import Engine
 from relay.net.gate import CID_LENGTH, read_header
 from relay.net.outbox import Outbox
-from relay.net.patience import PORTION, Patience, turns
+from relay.net.patience import PORTION, SECONDS, Patience, turns
 from relay.net.quic import QuicTransport
 from relay.net.serving import Serving
 from relay.net.settings import ListenSettings
@@ -200,7 +200,13 @@ class Endpoint:
             self._troubled(sock, trouble)
         if self.strays is not None:
             runs = self.strays.keep(self._sockets.index(sock), runs)
-        self._hear(sock, sock, runs)
+        for _, datagrams in runs:  # as `_hear`, for each frame and acknowledgement
+            self.bytes_in += sum(map(len, datagrams))
+            self.datagrams_in += len(datagrams)
+        if self._patience.left:
+            self._patience.hear(sock, sock, runs)
+        elif left := self._listen(sock, runs, monotonic() + SECONDS):
+            self._patience.keep(sock, sock, left)
 
     def _strays_readable(self, strays: Strays) -> None:
         if self._patience.is_over(strays):
@@ -327,6 +333,7 @@ class Endpoint:
     def _flush(self, awake: Iterable[Connection], now: float) -> None:
         is_connected = self._serving is None  # by sockets we dial from
         outbox, lines, busy = self.outbox, self._lines, self._timers.busy
+        send = outbox.way
         for connection in awake:
             line, engine = lines.get(connection), connection.engine
             if outbox.waiting and line is not None and not connection.is_terminated:
@@ -345,7 +352,12 @@ class Endpoint:
                 if line is None:
                     continue
                 for data, size, address in departures:
-                    outbox.send(line.sock, data, size, None if is_connected else address)
+                    to = None if is_connected else address
+                    done = 0 if outbox.waiting else send(line.sock, data, size, to)
+                    outbox.datagrams += -(-done // size)
+                    outbox.bytes += done
+                    if done != len(data):
+                        outbox.keep(line.sock, data, size, to, done)
                 if connection.is_terminated:
                     self._forget(connection)
                 elif connection.deadline is not None or engine.is_impatient:

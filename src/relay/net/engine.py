@@ -19,7 +19,7 @@ from aioquic.quic.connection import (
     QuicConnectionState,
     QuicReceiveContext,
 )
-from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
+from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.stream import QuicStreamReceiver
@@ -117,7 +117,6 @@ class Engine(ShortWay):
         self._handed = self._dropped = 0
         self._hears_of_heads = False
         """Whether a stream can break off behind a head that the peer gets all the same."""
-        self._delivered = 0
         self.server_name = ""
         """The name the client asked for in TLS (RFC 6066, 3); empty when there was none."""
         # Set before the first packet: transport parameters are written from these.
@@ -402,14 +401,10 @@ class Engine(ShortWay):
             pending.popleft()
         return super()._depart_long(now)
 
-    def delivered(self, event: StreamDataReceived | StreamReset) -> None:
-        """Slide the receive window: these bytes are no longer under way."""
-        if isinstance(event, StreamDataReceived):
-            self._delivered += len(event.data)
-        elif (stream := self._streams.get(event.stream_id)) is not None:
+    def was_reset(self, stream_id: int) -> None:
+        """The news that a stream was reset are told: what it will never bring is not under way."""
+        if (stream := self._streams.get(stream_id)) is not None:
             self._give_back(stream.receiver)
-        if self._delivered >= self._grant_at:
-            self._is_long_due = True
 
     def _give_back(self, receiver: QuicStreamReceiver) -> None:
         self._delivered += receiver.highest_offset - receiver._buffer_start

@@ -19,7 +19,7 @@ from aioquic.quic.connection import (
     QuicNetworkPath,
     QuicReceiveContext,
 )
-from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamReset
+from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
 from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
 from aioquic.quic.recovery import MAX_ACK_RANGES
 from aioquic.quic.stream import FinalSizeError, QuicStream, StreamFinishedError
@@ -49,6 +49,9 @@ from relay.net.window import Window
 
 _ASK_AGAIN = 0.5
 """Seconds between two probes of a path, at least, that leave because the peer was heard."""
+
+FAR = 1 << 62
+"""More bytes than any connection may carry (RFC 9000, 4.1)."""
 
 _ONE_RTT = Epoch.ONE_RTT
 _ZERO_AND_ONE_RTT = frozenset((Epoch.ZERO_RTT, Epoch.ONE_RTT))
@@ -93,6 +96,8 @@ class Incoming(Books):
         """The last event, while more bytes may be added to it."""
         self.events = self._events
         """What was heard, for `next_event`."""
+        self._delivered, self._grant_at = 0, FAR
+        """Bytes that were told, and from how many on the receive window is worth moving."""
         self.has_news = True
         """Whether it has to be flushed: more was heard than that all has arrived."""
         self.heard_more = True
@@ -119,17 +124,21 @@ class Incoming(Books):
         """Those that are to be acknowledged, in ascending order: the library's own."""
 
     def next_event(self) -> QuicEvent | None:
-        """What was heard, in order; ``None`` when that is all."""
+        """What was heard, in order; ``None`` when that is all. Bytes that are told are under way no
+        longer: the receive window slides."""
         if not self.events:
             return None
         event = self.events.popleft()
-        if type(event) is not Heard:
-            if type(event) is Remainder:
-                self.events.appendleft(StreamReset(event.code, event.stream_id))
+        if not isinstance(event, StreamDataReceived):
             return event
-        self._heard = None
-        if event.chunks is not None:
-            event.data = b"".join(event.chunks)
+        if type(event) is Heard:
+            self._heard = None
+            event.data = event.data if event.chunks is None else b"".join(event.chunks)
+        elif type(event) is Remainder:
+            self.events.appendleft(StreamReset(event.code, event.stream_id))
+        self._delivered += len(event.data)
+        if self._delivered >= self._grant_at:
+            self._is_long_due = True
         return event
 
     def _settle(self) -> None:

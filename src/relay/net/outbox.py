@@ -28,18 +28,24 @@ class Outbox:
         self._loop = loop
         self._limit = limit
         self._drained = drained
-        self._send = send
+        self.way = send
+        """What sends, as `relay.net.udp.send`."""
         self.waiting: deque[tuple[Socket, bytes, Address | None]] = deque()
         """What the kernel did not take yet, datagram by datagram."""
         self._watched: Socket | None = None
 
     def send(self, sock: Socket, data: bytes, size: int, address: Address | None) -> None:
         """Send a train to one address (``None``: the socket's own peer), or keep, or drop."""
-        done = 0 if self.waiting else self._send(sock, data, size, address)
+        done = 0 if self.waiting else self.way(sock, data, size, address)
         self.datagrams += -(-done // size)
         self.bytes += done
-        if done == len(data):
-            return
+        if done != len(data):
+            self.keep(sock, data, size, address, done)
+
+    def keep(
+        self, sock: Socket, data: bytes, size: int, address: Address | None, done: int
+    ) -> None:
+        """Of a train so many bytes have left: keep the rest, or drop it."""
         rest = range(done, len(data), size)
         kept = rest[: max(0, self._limit - len(self.waiting))]
         self.dropped += len(rest) - len(kept)
@@ -65,7 +71,7 @@ class Outbox:
     def _writable(self) -> None:
         while self.waiting:
             sock, datagram, address = self.waiting[0]
-            if not self._send(sock, datagram, len(datagram), address):
+            if not self.way(sock, datagram, len(datagram), address):
                 break
             self.waiting.popleft()
             self.datagrams += 1

@@ -28,7 +28,7 @@ static const long long FAR = 1 << 30; /* offsets from here on take more than fou
 static const double GRANULARITY = 0.001, MICRO_SECOND = 0.000001, SECOND = 1.0;
 
 #define WORDS(WORD)                                                                                \
-    WORD(__stream_frame_out) WORD(_came) WORD(_capacity) WORD(_is_ample) WORD(_open_stream) WORD(_depart_long) WORD(_departures) WORD(_extras) WORD(_offer) WORD(_receive_long) WORD(_detect_loss) WORD(_discard) WORD(_left)                   \
+    WORD(__stream_frame_out) WORD(_came) WORD(_next_event) WORD(popleft) WORD(_capacity) WORD(_is_ample) WORD(_open_stream) WORD(_depart_long) WORD(_departures) WORD(_extras) WORD(_offer) WORD(_receive_long) WORD(_detect_loss) WORD(_discard) WORD(_left)                   \
     WORD(_limit_frame) WORD(_note) WORD(_RangeSet__ranges) WORD(_refuse) WORD(_reset_frame)        \
     WORD(_send_mixed) WORD(_send_run) WORD(_stop_frame) WORD(_stream_frame) WORD(_take_in)         \
     WORD(acknowledge) WORD(acknowledge_all) WORD(add) WORD(add_next) WORD(append) WORD(arrived)    \
@@ -801,6 +801,37 @@ static int stream_frame(PyObject *connection, PyObject *frame) {
     }
     Py_DECREF(stream);
     return is_good;
+}
+
+/* `Incoming.next_event`, where bytes of a stream are the next. */
+static PyObject *connection_next_event(PyObject *connection, PyObject *Py_UNUSED(none)) {
+    PyObject *events = get(connection, CONNECTION_events);
+    Py_ssize_t count = PyObject_Size(events);
+    long long delivered, enough;
+
+    if (count <= 0) {
+        return count < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    PyObject *first = PySequence_GetItem(events, 0);
+    PyObject *data = is_a(first, HEARD) && is_none(first, HEARD_chunks) ? get(first, HEARD_data) : NULL;
+    Py_XDECREF(first); /* the queue has it */
+    if (first == NULL) {
+        return NULL;
+    }
+    if (data == NULL || !PyBytes_CheckExact(data)) {
+        return call(connection, word__next_event, NULL, 0);
+    }
+    if (!number_in(connection, CONNECTION__delivered, &delivered) ||
+        !number_in(connection, CONNECTION__grant_at, &enough)) {
+        return NULL;
+    }
+    delivered += PyBytes_GET_SIZE(data);
+    if (!put_shared(connection, CONNECTION__heard, Py_None) ||
+        !put_number(connection, CONNECTION__delivered, delivered) ||
+        (delivered >= enough && !put_flag(connection, CONNECTION__is_long_due, 1))) {
+        return NULL;
+    }
+    return call(events, word_popleft, NULL, 0);
 }
 
 /* An acknowledgement that came (RFC 9000, 19.3). */
@@ -1940,6 +1971,7 @@ static PyObject *connection_is_impatient(PyObject *connection, void *Py_UNUSED(c
 #define FAST(name) (PyCFunction)(void (*)(void)) name, METH_FASTCALL
 
 static PyMethodDef methods[] = {
+    {"next_event", connection_next_event, METH_NOARGS, "What was heard."},
     {"receive", FAST(connection_receive), "Datagrams came, one after the other."},
     {"departures", FAST(connection_departures), "Datagrams that may leave now."},
     {"offer", FAST(connection_offer), "Append to an open stream where there is so much room."},
