@@ -33,8 +33,9 @@ int books_bind(PyObject *const *classes, Py_ssize_t given) {
         if (found == NULL) {
             return 0;
         }
-        PyMemberDef *member =
-            Py_IS_TYPE(found, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)found)->d_member : NULL;
+        PyMemberDef *member = Py_IS_TYPE(found, &PyMemberDescr_Type)
+                                  ? ((PyMemberDescrObject *)found)->d_member
+                                  : NULL;
         Py_DECREF(found);
         if (member == NULL || member->type != T_OBJECT_EX) {
             PyErr_Format(PyExc_TypeError, "%R has no slot %s", class, NAMES[slot].name);

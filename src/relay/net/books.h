@@ -187,6 +187,8 @@
 enum book { BOOKS(AS_CLASS, AS_NOTHING) KINDS };
 enum slot { BOOKS(AS_NOTHING, AS_SLOT) SLOTS };
 
+#pragma GCC visibility push(hidden)
+
 extern PyTypeObject *books_types[KINDS];
 extern Py_ssize_t books_places[SLOTS];
 
@@ -197,6 +199,33 @@ int books_bind(PyObject *const *classes, Py_ssize_t given);
 /* Whether an object is of exactly this class: what others decide is not known here. */
 static inline int is_a(PyObject *object, enum book book) {
     return object != NULL && Py_IS_TYPE(object, books_types[book]);
+}
+
+/* Whether it is one, or of a kind that goes beyond it. */
+static inline int is_kind(PyObject *object, enum book book) {
+    return object != NULL && PyObject_TypeCheck(object, books_types[book]);
+}
+
+/* What may be in a slot, or given: NULL is none of them. */
+static inline int is_list(PyObject *object) {
+    return object != NULL && PyList_CheckExact(object);
+}
+
+static inline int is_tuple(PyObject *object) {
+    return object != NULL && PyTuple_CheckExact(object);
+}
+
+static inline int is_bytes(PyObject *object) {
+    return object != NULL && PyBytes_CheckExact(object);
+}
+
+static inline int is_dict(PyObject *object) {
+    return object != NULL && PyDict_CheckExact(object);
+}
+
+/* A dictionary, or of a kind that goes beyond it. */
+static inline int is_table(PyObject *object) {
+    return object != NULL && PyDict_Check(object);
 }
 
 static inline PyObject **slot_of(PyObject *object, enum slot slot) {
@@ -242,5 +271,7 @@ int time_in(PyObject *object, enum slot slot, double *value);
 /* The same of any object, which may be NULL. */
 int as_number(PyObject *object, long long *value);
 int as_time(PyObject *object, double *value);
+
+#pragma GCC visibility pop
 
 #endif

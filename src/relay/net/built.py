@@ -1,7 +1,7 @@
 """The C extension, if there is one: whether it was built, and of these sources.
 
-`relay.net.speedups` does in C what `relay.net.udp` and `relay.net.protection` do in Python. This
-module must not know what that is.
+`relay.net.speedups` does in C what `relay.net.udp`, `relay.net.protection` and, bound by
+`relay.net.steps`, a connection do in Python. This module must not know what that is.
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ class QuicLimits:
     turns itself off with a version of the library it was not compared with."""
 
     speedups: bool = True
-    """Whether datagrams are read and sent, and packets on the short way sealed and opened, in C,
-    where that was built."""
+    """Whether datagrams are read and sent, and packets on the short way sealed, opened and kept
+    account of, in C, where that was built."""
 
     def __post_init__(self) -> None:
         """Check what would otherwise fail inside the QUIC library, or silently."""

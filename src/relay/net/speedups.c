@@ -1,7 +1,7 @@
 /* Everyday packets, protected: what `relay.net.protection` does, in C (RFC 9001, 5).
  *
- * The ciphers are OpenSSL's. Everything that decides is in Python: a train to seal comes with its
- * numbers, and a packet that cannot be opened is answered with None. Nothing here keeps a reference
+ * The ciphers are OpenSSL's. Nothing is decided here: a train to seal comes with its numbers, and
+ * opening ends before a packet that cannot be opened. Nothing here keeps a reference
  * to what it was given, and every length is checked before it is used.
  */
 
@@ -601,7 +601,7 @@ static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
 static struct PyModuleDef definition = {
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "relay.net.speedups",
-    .m_doc = "Datagrams read and sent, packets sealed, opened and read in C.",
+    .m_doc = "Datagrams, packets, and what a connection does with them every day, in C.",
     .m_methods = functions,
     .m_slots = slots,
 };

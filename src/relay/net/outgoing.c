@@ -1,0 +1,577 @@
+/* What goes out on a settled connection: `relay.net.outgoing`, and `ShortWay.departures`. */
+
+#include <math.h>
+
+#include "steps.h"
+
+enum {
+    FIRST = 0x41,  /* first byte of a packet with a number of two bytes (RFC 9000, 17.3.1) */
+    SPIN = 0x20,   /* its bit (17.4) */
+    TO_END = 0x0c, /* a STREAM frame with an offset that reaches to the end of the packet */
+    ACK = 0x02,
+    LABEL = 8, /* bytes of the longest stream id */
+};
+
+static const long long FAR = 1 << 30; /* offsets from here on take more than four bytes */
+
+/* A run of packets that is about to leave. */
+struct run {
+    PyObject *stream, *sender, *data;
+    long long start, stop, step, limit, most, count, credit_used;
+    int fin, is_last;
+};
+
+/* `SharedSender.take_new`. */
+static int take_new(struct run *run) {
+    PyObject *sender = run->sender, *starts = get(sender, SENDER__starts);
+    PyObject *chunks = get(sender, SENDER__chunks);
+    long long end = run->stop, begun = -1, fin = -1;
+
+    if (!is_list(starts) || !is_list(chunks)) {
+        PyErr_SetString(PyExc_TypeError, "chunks are a list");
+        return 0;
+    }
+    Py_ssize_t count = PyList_GET_SIZE(starts);
+    run->stop = end > run->most ? run->most : end;
+    if (!is_none(sender, SENDER__buffer_fin) && !number_in(sender, SENDER__buffer_fin, &fin)) {
+        return 0;
+    }
+    run->fin = fin == run->stop;
+    if (count && !as_number(PyList_GET_ITEM(starts, count - 1), &begun)) {
+        return 0;
+    }
+    if (run->stop == run->start) {
+        run->data = PyBytes_FromStringAndSize(NULL, 0);
+    } else if (run->start == begun && run->stop == end && PyList_GET_SIZE(chunks) == count) {
+        run->data = Py_NewRef(PyList_GET_ITEM(chunks, count - 1));
+    } else {
+        PyObject *until = PyLong_FromLongLong(run->stop);
+        run->data = CALL(sender, cut, get(sender, SENDER_highest_offset), until);
+        Py_XDECREF(until);
+    }
+    if (run->data == NULL || !is_bytes(run->data) ||
+        PyBytes_GET_SIZE(run->data) != run->stop - run->start) {
+        if (run->data != NULL) {
+            PyErr_SetString(PyExc_TypeError, "chunks are bytes");
+        }
+        return 0;
+    }
+    run->is_last = run->stop == end;
+    return put_number(sender, SENDER_highest_offset, run->stop) &&
+           (!run->fin || put_flag(sender, SENDER__pending_eof, 0));
+}
+
+/* Seal a run, and note it where it is noted. */
+static int leave(PyObject *connection, PyObject *packets, struct run *run, PyObject *now) {
+    PyObject *loss = get(connection, CONNECTION__loss), *space = get(connection, CONNECTION__space);
+    PyObject *keys = get(connection, CONNECTION__keys), *label = get(run->sender, SENDER_label);
+    long long number, phase, size = run->stop - run->start;
+    char frame[1 + LABEL] = {TO_END};
+
+    if (!is_bytes(label) || PyBytes_GET_SIZE(label) > LABEL || !is_a(keys, KEYS)) {
+        PyErr_SetString(PyExc_TypeError, "a label is a varint");
+        return 0;
+    }
+    memcpy(frame + 1, PyBytes_AS_STRING(label), (size_t)PyBytes_GET_SIZE(label));
+    if (!number_in(connection, CONNECTION__packet_number, &number) ||
+        !number_in(keys, KEYS_phase, &phase)) {
+        return 0;
+    }
+    long spins = is_true(connection, CONNECTION__spin_bit) ? SPIN : 0;
+    run->count = size ? (size - 1) / run->step + 1 : 1; /* an end without bytes is a packet, too */
+    long long last = number + run->count - 1;
+    long long bytes = size + run->count * (run->limit - run->step);
+    PyObject *train = books_types[TRAIN]->tp_alloc(books_types[TRAIN], 0);
+    PyObject *head = PyBytes_FromStringAndSize(frame, 1 + PyBytes_GET_SIZE(label));
+    PyObject *first = PyLong_FromLong(FIRST | spins | (long)phase << 2);
+    PyObject *cid = PyObject_GetAttr(get(connection, CONNECTION__peer_cid), words[word_cid]);
+    int is_good =
+        train != NULL && put_number(train, TRAIN_first, number) &&
+        put_number(train, TRAIN_last, last) && put_number(train, TRAIN_sent_bytes, bytes) &&
+        put_shared(train, TRAIN_sent_time, now) && put_number(train, TRAIN_full, run->limit) &&
+        put_shared(train, TRAIN_sender, run->sender) &&
+        put_number(train, TRAIN_start, run->start) && put_number(train, TRAIN_stop, run->stop) &&
+        put_number(train, TRAIN_step, run->step) && put_flag(train, TRAIN_fin, run->fin) &&
+        put(train, TRAIN_handlers, PyTuple_New(0)) && put_flag(train, TRAIN_is_ack_eliciting, 1) &&
+        put_flag(train, TRAIN_in_flight, 1) && put_flag(train, TRAIN_is_foreign, 0) &&
+        put_flag(train, TRAIN_is_trial, 0) && put_shared(train, TRAIN_ticket, Py_None);
+    if (is_good) {
+        PyObject *sealed = CALL(get(keys, KEYS_sealer), seal_run, run->data, get(train, TRAIN_step),
+            head, get(train, TRAIN_start), get(train, TRAIN_fin), first, cid,
+            get(train, TRAIN_first));
+        PyObject *pair = sealed == NULL ? NULL : PyTuple_Pack(2, sealed, get(train, TRAIN_full));
+        Py_XDECREF(sealed);
+        is_good =
+            append(packets, pair) &&
+            put_number(connection, CONNECTION__remote_max_data_used, run->credit_used + size) &&
+            put_number(connection, CONNECTION__packet_number, last + 1) &&
+            enter(loss, space, train, run->count, bytes, PyFloat_AS_DOUBLE(now));
+    }
+    Py_XDECREF(train);
+    Py_XDECREF(head);
+    Py_XDECREF(first);
+    Py_XDECREF(cid);
+    if (is_good && !is_true(connection, CONNECTION__ack_eliciting_sent_since_receipt)) {
+        is_good = put_shared(connection, CONNECTION__alive_at, now) &&
+                  put_flag(connection, CONNECTION__ack_eliciting_sent_since_receipt, 1);
+    }
+    return is_good;
+}
+
+/* `Outgoing._send_run`: 1 when something was done, 0 when it is not that simple, else -1. */
+static int send_run(PyObject *connection, PyObject *packets, PyObject *now) {
+    PyObject *stirred = get(connection, CONNECTION_stirred), *id, *stream;
+    PyObject *loss = get(connection, CONNECTION__loss), *control = get(loss, RECOVERY__cc);
+    PyObject *pacer = get(loss, RECOVERY__pacer);
+    Py_ssize_t at = 0;
+
+    if (!PyDict_Next(stirred, &at, &id, &stream)) {
+        return 0;
+    }
+    int is_alone = PyDict_GET_SIZE(stirred) == 1;
+    PyObject *sender = is_kind(stream, STREAM) ? get(stream, STREAM_sender) : NULL;
+    if (!is_a(sender, SENDER)) {
+        return told(CALL(connection, _send_run, now, packets));
+    }
+    struct run run = {.stream = stream, .sender = sender};
+    long long overhead, window, flying, granted, most;
+    double bucket, paced = 0.0;
+    if (!number_in(sender, SENDER_highest_offset, &run.start) ||
+        !number_in(sender, SENDER__buffer_stop, &run.stop) ||
+        !number_in(connection, CONNECTION__max_datagram_size, &run.limit) ||
+        !number_in(connection, CONNECTION__overhead, &overhead) ||
+        !number_in(control, CONTROL_congestion_window, &window) ||
+        !number_in(control, CONTROL_bytes_in_flight, &flying) ||
+        !number_in(connection, CONNECTION__remote_max_data, &granted) ||
+        !number_in(connection, CONNECTION__remote_max_data_used, &run.credit_used) ||
+        !number_in(stream, STREAM_max_stream_data_remote, &most) ||
+        !time_in(pacer, PACER_bucket_time, &bucket) ||
+        (!is_none(pacer, PACER_packet_time) && !time_in(pacer, PACER_packet_time, &paced))) {
+        return -1;
+    }
+    if (!is_true(sender, SENDER_is_orderly) || is_true(stream, STREAM_is_blocked) ||
+        run.stop >= FAR) {
+        return 0;
+    }
+    if (run.start == run.stop && !is_true(sender, SENDER__pending_eof)) {
+        return put_flag(sender, SENDER_buffer_is_empty, 1) && PyDict_DelItem(stirred, id) == 0 ? 1
+                                                                                               : -1;
+    }
+    PyObject *label = get(sender, SENDER_label);
+    run.step = run.limit - overhead - 5 - (is_bytes(label) ? PyBytes_GET_SIZE(label) : 0);
+    if (run.step < 1 || run.limit < 1 || (run.stop - run.start < run.step && !is_alone)) {
+        return 0; /* what several have shares packets */
+    }
+    long long count = (window - flying) / run.limit;
+    if (!is_none(pacer, PACER_packet_time)) {
+        double allowed = paced > 0.0 ? ceil(bucket / paced) : 0.0;
+        count = (double)count < allowed ? count : (long long)allowed;
+    }
+    if (count <= 0) {
+        return 0;
+    }
+    long long room = count * run.step, credit = granted - run.credit_used;
+    run.most = run.start + (room < credit ? room : credit);
+    run.most = run.most < most ? run.most : most;
+    if (!is_alone) {
+        long long end = run.most < run.stop ? run.most : run.stop;
+        run.most = run.start + (end > run.start ? (end - run.start) / run.step * run.step : 0);
+    }
+    if (run.most < run.start || (run.most == run.start && (run.start < run.stop || !is_alone))) {
+        return 0; /* less than a packet may still fit */
+    }
+    Py_INCREF(id);
+    Py_INCREF(stream);
+    Py_INCREF(sender);
+    int is_good = take_new(&run) && leave(connection, packets, &run, now);
+    Py_XDECREF(run.data);
+    if (is_good && run.is_last) {
+        is_good = put_flag(sender, SENDER_buffer_is_empty, 1) && PyDict_DelItem(stirred, id) == 0;
+    }
+    if (is_good && !is_none(pacer, PACER_packet_time)) {
+        double left = bucket - paced * (double)run.count;
+        is_good = put_time(pacer, PACER_bucket_time, left > 0.0 ? left : 0.0);
+    }
+    Py_DECREF(id);
+    Py_DECREF(stream);
+    Py_DECREF(sender);
+    return is_good ? 1 : -1;
+}
+
+/* What `SharedSender.take` does of new bytes: 1 when there are some or an end, 0 when there is
+ * nothing that may leave, -1 with an exception. */
+static int take(struct run *run, long long room) {
+    PyObject *sender = run->sender;
+
+    if (!number_in(sender, SENDER_highest_offset, &run->start) ||
+        !number_in(sender, SENDER__buffer_stop, &run->stop)) {
+        return -1;
+    }
+    if (run->start == run->stop) {
+        if (!put_flag(sender, SENDER_buffer_is_empty, 1)) {
+            return -1;
+        }
+        if (!is_true(sender, SENDER__pending_eof)) {
+            return 0;
+        }
+        run->data = PyBytes_FromStringAndSize(NULL, 0);
+        run->fin = 1;
+        return run->data != NULL && put_flag(sender, SENDER__pending_eof, 0) ? 1 : -1;
+    }
+    run->most = run->most < run->start + room ? run->most : run->start + room;
+    if (run->most <= run->start) {
+        return 0;
+    }
+    if (!take_new(run) || (run->is_last && !put_flag(sender, SENDER_buffer_is_empty,
+                                               !is_true(sender, SENDER__pending_eof)))) {
+        return -1;
+    }
+    return 1;
+}
+
+/* The head of a STREAM frame with a length (RFC 9000, 19.8). */
+static PyObject *frame_head(PyObject *label, long long offset, long long size, int fin) {
+    unsigned char head[1 + LABEL + 10], *to = head;
+    int bytes = offset < FAR ? 4 : 8;
+    unsigned long long mark = bytes == 4 ? UINT64_C(2) << 30 : UINT64_C(3) << 62;
+
+    *to++ = (unsigned char)(0x0a | (offset ? 0x04 : 0) | (fin ? 0x01 : 0));
+    memcpy(to, PyBytes_AS_STRING(label), (size_t)PyBytes_GET_SIZE(label));
+    to += PyBytes_GET_SIZE(label);
+    if (offset) {
+        mark |= (unsigned long long)offset;
+        for (int shift = 8 * bytes - 8; shift >= 0; shift -= 8) {
+            *to++ = (unsigned char)(mark >> shift);
+        }
+    }
+    *to++ = (unsigned char)(size >> 8 | 0x40);
+    *to++ = (unsigned char)size;
+    return PyBytes_FromStringAndSize((char *)head, to - head);
+}
+
+/* Note in a train, or among handlers, that it carries what a run has. */
+static int carry(PyObject *train, PyObject *handlers, struct run *run) {
+    PyObject *bytes = Py_BuildValue("LLO", run->start,
+        run->start + (long long)PyBytes_GET_SIZE(run->data), run->fin ? Py_True : Py_False);
+    int is_good = bytes != NULL;
+    if (is_good && is_none(train, TRAIN_sender)) {
+        is_good = put_shared(train, TRAIN_sender, run->sender) &&
+                  put_shared(train, TRAIN_start, PyTuple_GET_ITEM(bytes, 0)) &&
+                  put_shared(train, TRAIN_stop, PyTuple_GET_ITEM(bytes, 1)) &&
+                  put_flag(train, TRAIN_fin, run->fin);
+    } else if (is_good) {
+        PyObject *told = PyMethod_New(on_data_delivery, run->sender);
+        is_good = told != NULL && append(handlers, PyTuple_Pack(2, told, bytes));
+        Py_XDECREF(told);
+    }
+    Py_XDECREF(bytes);
+    return is_good;
+}
+
+/* `Outgoing._stream_frame_out`. */
+PyObject *connection_stream_frame_out(
+    PyObject *connection, PyObject *const *args, Py_ssize_t given) {
+    long long room, granted, most;
+
+    if (given != 6 || !is_list(args[3]) || !is_list(args[5]) || !is_a(args[4], TRAIN)) {
+        PyErr_SetString(PyExc_TypeError, "_stream_frame_out() takes six arguments");
+        return NULL;
+    }
+    struct run run = {.stream = args[0], .sender = args[1]};
+    PyObject *label = is_a(run.sender, SENDER) ? get(run.sender, SENDER_label) : NULL;
+    if (label == NULL || !is_bytes(label) || PyBytes_GET_SIZE(label) > LABEL ||
+        !PyObject_TypeCheck(run.stream, books_types[STREAM]) ||
+        !is_true(run.sender, SENDER_is_orderly)) {
+        return call(connection, word___stream_frame_out, args, (size_t)given);
+    }
+    if (!as_number(args[2], &room) || !number_in(run.sender, SENDER_highest_offset, &run.start) ||
+        !number_in(run.sender, SENDER__buffer_stop, &run.stop) ||
+        !number_in(connection, CONNECTION__remote_max_data, &granted) ||
+        !number_in(connection, CONNECTION__remote_max_data_used, &run.credit_used) ||
+        !number_in(run.stream, STREAM_max_stream_data_remote, &most)) {
+        return NULL;
+    }
+    run.most = run.start + granted - run.credit_used;
+    run.most = run.most < most ? run.most : most;
+    room -= (run.stop < FAR ? 7 : 11) + PyBytes_GET_SIZE(label);
+    int found = room < 0 ? 0 : take(&run, room);
+    if (!found) {
+        return PyLong_FromLong(0);
+    }
+    PyObject *head = NULL;
+    long long size = found > 0 ? (long long)PyBytes_GET_SIZE(run.data) : 0, wrote = -1;
+    if (found > 0 && (head = frame_head(label, run.start, size, run.fin)) != NULL &&
+        PyList_Append(args[3], head) == 0 && PyList_Append(args[3], run.data) == 0 &&
+        carry(args[4], args[5], &run) &&
+        put_number(connection, CONNECTION__remote_max_data_used, run.credit_used + size)) {
+        wrote = PyBytes_GET_SIZE(head) + size;
+    }
+    Py_XDECREF(head);
+    Py_XDECREF(run.data);
+    return wrote < 0 ? NULL : PyLong_FromLongLong(wrote);
+}
+
+/* `Outgoing._ack_frame` of one range, and `Outgoing._sealed`: a packet with nothing else. */
+static PyObject *only_ack(PyObject *connection, double now) {
+    PyObject *space = get(connection, CONNECTION__space), *keys = get(connection, CONNECTION__keys);
+    PyObject *pacer = get(get(connection, CONNECTION__loss), RECOVERY__pacer);
+    PyObject *range = PyList_GET_ITEM(get(connection, CONNECTION__unsaid), 0);
+    long long start, stop, exponent, number, phase;
+    double came = now, bucket, paced;
+    unsigned char frame[14] = {ACK}, *to = frame + 1;
+
+    if (!number_of(range, word_start, &start) || !number_of(range, word_stop, &stop) ||
+        !number_in(connection, CONNECTION__local_ack_delay_exponent, &exponent) ||
+        !number_in(connection, CONNECTION__packet_number, &number) ||
+        !number_in(keys, KEYS_phase, &phase) ||
+        (!is_none(space, SPACE_largest_received_time) &&
+            !time_in(space, SPACE_largest_received_time, &came))) {
+        return NULL;
+    }
+    double waited = (now - came) * 1000000;
+    waited = waited < 0.0 ? 0.0 : waited > 1e9 ? 1e9 : waited;
+    long long delay = (long long)waited >> exponent;
+    const long long says[] = {stop - 1, delay, -1, stop - start - 1};
+    for (int index = 0; index < 4; index++) {
+        if (index == 2) {
+            *to++ = 0; /* no further range */
+            continue;
+        }
+        for (int shift = 24; shift >= 0; shift -= 8) { /* varints of four bytes (RFC 9000, 16) */
+            *to++ = (unsigned char)((says[index] | INT64_C(2) << 30) >> shift);
+        }
+    }
+    long spins = is_true(connection, CONNECTION__spin_bit) ? SPIN : 0;
+    PyObject *payload = PyBytes_FromStringAndSize((char *)frame, sizeof frame);
+    PyObject *first = PyLong_FromLong(FIRST | spins | (long)phase << 2);
+    PyObject *cid = PyObject_GetAttr(get(connection, CONNECTION__peer_cid), words[word_cid]);
+    PyObject *packet = CALL(get(keys, KEYS_sealer), seal, payload, first, cid,
+        get(connection, CONNECTION__packet_number));
+    Py_XDECREF(payload);
+    Py_XDECREF(first);
+    Py_XDECREF(cid);
+    int is_good = packet != NULL && is_bytes(packet) &&
+                  put_number(connection, CONNECTION__packet_number, number + 1) &&
+                  put_shared(space, SPACE_ack_at, Py_None);
+    if (is_good && !is_none(pacer, PACER_packet_time)) {
+        is_good = time_in(pacer, PACER_packet_time, &paced) &&
+                  time_in(pacer, PACER_bucket_time, &bucket) &&
+                  put_time(pacer, PACER_bucket_time, bucket > paced ? bucket - paced : 0.0);
+    }
+    if (!is_good) {
+        Py_CLEAR(packet);
+    }
+    return packet;
+}
+
+/* `Outgoing._send_short` but for a mere acknowledgement. */
+static int send_short(
+    PyObject *connection, PyObject *packets, PyObject *now_object, double now, int ack_due) {
+    PyObject *stirred = get(connection, CONNECTION_stirred);
+    PyObject *pacer = get(get(connection, CONNECTION__loss), RECOVERY__pacer);
+    double bucket, paced;
+
+    while (ack_due || PyDict_GET_SIZE(stirred)) {
+        if (!ack_due && !is_none(pacer, PACER_packet_time)) {
+            if (!time_in(pacer, PACER_bucket_time, &bucket) ||
+                !time_in(pacer, PACER_packet_time, &paced)) {
+                return 0;
+            }
+            if (bucket <= 0.0) {
+                return put_time(connection, CONNECTION__pacing_at, now + paced);
+            }
+        }
+        int sent = ack_due ? 0 : send_run(connection, packets, now_object);
+        if (!sent) {
+            sent = told(
+                CALL(connection, _send_mixed, now_object, ack_due ? Py_True : Py_False, packets));
+            if (!sent) {
+                return 1;
+            }
+            ack_due = 0;
+        }
+        if (sent < 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* `Pacer.update_bucket`. */
+static int fill_bucket(PyObject *pacer, double now) {
+    double before, bucket, most;
+
+    if (is_none(pacer, PACER_packet_time)) {
+        return 1;
+    }
+    if (!time_in(pacer, PACER_evaluation_time, &before)) {
+        return 0;
+    }
+    if (now <= before) {
+        return 1;
+    }
+    if (!time_in(pacer, PACER_bucket_time, &bucket) || !time_in(pacer, PACER_bucket_max, &most)) {
+        return 0;
+    }
+    bucket = bucket + now - before;
+    return put_time(pacer, PACER_bucket_time, bucket < most ? bucket : most) &&
+           put_time(pacer, PACER_evaluation_time, now);
+}
+
+/* Whether an acknowledgement is to leave; -1 with an exception. */
+static int is_ack_due(PyObject *connection, double now) {
+    PyObject *space = get(connection, CONNECTION__space);
+    long long owed, every;
+    double at;
+
+    if (is_none(space, SPACE_ack_at)) {
+        return 0;
+    }
+    if (!time_in(space, SPACE_ack_at, &at)) {
+        return -1;
+    }
+    if (at <= now) {
+        return 1;
+    }
+    if (!number_in(connection, CONNECTION__owed, &owed) ||
+        !number_of(get(connection, CONNECTION__acks), word_every, &every)) {
+        return -1;
+    }
+    return owed >= every;
+}
+
+/* Whether there are no more than everyday packets to be sent; -1 with an exception. */
+static int is_everyday(PyObject *connection) {
+    PyObject *mtu = get(connection, CONNECTION__mtu);
+    long long size, most;
+
+    if (!is_true(connection, CONNECTION_is_settled) ||
+        is_true(connection, CONNECTION__is_long_due) || !is_none(connection, CONNECTION__rated) ||
+        !is_a(mtu, MTU) || !is_a(get(connection, CONNECTION__space), SPACE) ||
+        !is_a(get(connection, CONNECTION__keys), KEYS) ||
+        !is_dict(get(connection, CONNECTION_stirred)) ||
+        !is_list(get(connection, CONNECTION__unsaid)) ||
+        !is_ours(get(connection, CONNECTION__loss))) {
+        return 0;
+    }
+    if (!number_in(mtu, MTU_size, &size) ||
+        !number_in(connection, CONNECTION__max_datagram_size, &most)) {
+        return -1;
+    }
+    return size == most;
+}
+
+/* Add packets that ask something of the path or the peer; 0 with an exception. */
+static int add_extras(PyObject *connection, PyObject *departures, PyObject *now) {
+    PyObject *extras = CALL(connection, _extras, now), *home = get(connection, CONNECTION__home);
+    int is_good = extras != NULL && is_list(extras);
+
+    for (Py_ssize_t at = 0; is_good && at < PyList_GET_SIZE(extras); at++) {
+        PyObject *extra = PyList_GET_ITEM(extras, at);
+        PyObject *size = PyLong_FromSsize_t(is_bytes(extra) ? PyBytes_GET_SIZE(extra) : 0);
+        is_good = size != NULL && append(departures, PyTuple_Pack(3, extra, size, home));
+        Py_XDECREF(size);
+    }
+    Py_XDECREF(extras);
+    return is_good;
+}
+
+PyObject *connection_departures(PyObject *connection, PyObject *const *args, Py_ssize_t given) {
+    PyObject *packets = NULL, *departures = NULL;
+    double extras_at;
+
+    if (given != 1) {
+        PyErr_SetString(PyExc_TypeError, "departures() takes now");
+        return NULL;
+    }
+    PyObject *now_object = args[0];
+    double now = PyFloat_CheckExact(now_object) ? PyFloat_AS_DOUBLE(now_object) : -1.0;
+    int is_simple = now >= 0.0 ? is_everyday(connection) : 0;
+    int ack_due = is_simple > 0 ? is_ack_due(connection, now) : 0;
+    if (is_simple < 0 || ack_due < 0) {
+        return NULL;
+    }
+    if (!is_simple) {
+        return CALL(connection, _departures, now_object);
+    }
+    PyObject *queue = get(connection, CONNECTION__streams_queue);
+    PyObject *unsaid = get(connection, CONNECTION__unsaid);
+    PyObject *pacer = get(get(connection, CONNECTION__loss), RECOVERY__pacer);
+    int has_bytes = PyDict_GET_SIZE(get(connection, CONNECTION_stirred)) > 0;
+    long long stop = FAR + 1;
+    if (!put_flag(connection, CONNECTION_has_news, 0) ||
+        !put_flag(connection, CONNECTION_heard_more, 0) ||
+        !put_shared(connection, CONNECTION__pacing_at, Py_None) ||
+        !time_in(connection, CONNECTION__extras_at, &extras_at) ||
+        (departures = PyList_New(0)) == NULL) {
+        return NULL;
+    }
+    if (now >= extras_at) {
+        if (!add_extras(connection, departures, now_object)) {
+            goto failed;
+        }
+    }
+    if (!has_bytes && !ack_due) {
+        goto whole;
+    }
+    if (!is_list(queue) || PyList_SetSlice(queue, 0, PyList_GET_SIZE(queue), NULL) < 0 ||
+        !fill_bucket(pacer, now)) {
+        goto failed;
+    }
+    if (!has_bytes && PyList_GET_SIZE(unsaid) == 1 &&
+        !number_of(PyList_GET_ITEM(unsaid, 0), word_stop, &stop)) {
+        goto failed;
+    }
+    if (stop <= FAR) { /* most that a publisher hears */
+        PyObject *packet = only_ack(connection, now);
+        PyObject *size = packet == NULL ? NULL : PyLong_FromSsize_t(PyBytes_GET_SIZE(packet));
+        PyObject *departure =
+            size == NULL ? NULL : PyTuple_Pack(3, packet, size, get(connection, CONNECTION__home));
+        Py_XDECREF(packet);
+        Py_XDECREF(size);
+        if (!append(departures, departure)) {
+            goto failed;
+        }
+        goto whole;
+    }
+    packets = PyList_New(0);
+    if (packets == NULL || !send_short(connection, packets, now_object, now, ack_due)) {
+        goto failed;
+    }
+    if (PyList_GET_SIZE(packets) > 1) {
+        PyObject *trains = PyObject_CallOneArg(joined, packets);
+        Py_SETREF(packets, trains);
+        if (packets == NULL || !is_list(packets)) {
+            goto failed;
+        }
+    }
+    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(packets); at++) {
+        PyObject *pair = PyList_GET_ITEM(packets, at);
+        if (!is_tuple(pair) || PyTuple_GET_SIZE(pair) != 2) {
+            PyErr_SetString(PyExc_TypeError, "packets are pairs");
+            goto failed;
+        }
+        if (!append(
+                departures, PyTuple_Pack(3, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1),
+                                get(connection, CONNECTION__home)))) {
+            goto failed;
+        }
+    }
+    Py_CLEAR(packets);
+
+whole:
+    if (is_true(connection, CONNECTION__is_long_due)) {
+        PyObject *more = CALL(connection, _depart_long, now_object);
+        Py_SETREF(departures, more == NULL ? NULL : PySequence_Concat(departures, more));
+        Py_XDECREF(more);
+    }
+    return departures;
+
+failed:
+    Py_XDECREF(packets);
+    Py_XDECREF(departures);
+    if (!PyErr_Occurred()) {
+        PyErr_SetString(PyExc_TypeError, "a book is not what it was");
+    }
+    return NULL;
+}
