@@ -137,6 +137,7 @@
     SLOT(RECEIVER, _final_size)                                                                    \
     SLOT(RECEIVER, highest_offset)                                                                 \
     SLOT(RECEIVER, is_finished)                                                                    \
+    SLOT(RECEIVER, stop_pending)                                                                   \
     CLASS(CONTROL)                                                                                 \
     SLOT(CONTROL, _congestion_recovery_start_time)                                                 \
     SLOT(CONTROL, _congestion_stash)                                                               \

@@ -2,27 +2,57 @@
 
 #include <math.h>
 
-#include "steps.h"
+#include "outgoing.h"
 
 enum {
     FIRST = 0x41,  /* first byte of a packet with a number of two bytes (RFC 9000, 17.3.1) */
     SPIN = 0x20,   /* its bit (17.4) */
     TO_END = 0x0c, /* a STREAM frame with an offset that reaches to the end of the packet */
     ACK = 0x02,
-    LABEL = 8, /* bytes of the longest stream id */
 };
 
-static const long long FAR = 1 << 30; /* offsets from here on take more than four bytes */
+/* `SharedSender.cut`: the bytes between two offsets. */
+static PyObject *cut(PyObject *sender, long long start, long long stop) {
+    PyObject *starts = get(sender, SENDER__starts), *chunks = get(sender, SENDER__chunks);
+    Py_ssize_t low = 0, high = PyList_GET_SIZE(starts), size = (Py_ssize_t)(stop - start);
+    long long begun;
 
-/* A run of packets that is about to leave. */
-struct run {
-    PyObject *stream, *sender, *data;
-    long long start, stop, step, limit, most, count, credit_used;
-    int fin, is_last;
-};
+    if (!high || PyList_GET_SIZE(chunks) != high) {
+        PyErr_SetString(PyExc_IndexError, "nothing to cut");
+        return NULL;
+    }
+    while (high - low > 1) { /* the last that begins no later */
+        Py_ssize_t middle = low + (high - low) / 2;
+        if (!as_number(PyList_GET_ITEM(starts, middle), &begun)) {
+            return NULL;
+        }
+        if (begun <= start) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    if (!as_number(PyList_GET_ITEM(starts, low), &begun)) {
+        return NULL;
+    }
+    long long at = start - begun;
+    PyObject *data = PyBytes_FromStringAndSize(NULL, size);
+    for (Py_ssize_t filled = 0; data != NULL && filled < size; low++, at = 0) {
+        PyObject *chunk = low < PyList_GET_SIZE(chunks) ? PyList_GET_ITEM(chunks, low) : NULL;
+        if (!is_bytes(chunk) || at < 0 || at > PyBytes_GET_SIZE(chunk)) {
+            PyErr_SetString(PyExc_TypeError, "chunks are bytes");
+            Py_CLEAR(data);
+            break;
+        }
+        Py_ssize_t left = PyBytes_GET_SIZE(chunk) - (Py_ssize_t)at;
+        left = left < size - filled ? left : size - filled;
+        memcpy(PyBytes_AS_STRING(data) + filled, PyBytes_AS_STRING(chunk) + at, (size_t)left);
+        filled += left;
+    }
+    return data;
+}
 
-/* `SharedSender.take_new`. */
-static int take_new(struct run *run) {
+int take_new(struct run *run) {
     PyObject *sender = run->sender, *starts = get(sender, SENDER__starts);
     PyObject *chunks = get(sender, SENDER__chunks);
     long long end = run->stop, begun = -1, fin = -1;
@@ -45,9 +75,7 @@ static int take_new(struct run *run) {
     } else if (run->start == begun && run->stop == end && PyList_GET_SIZE(chunks) == count) {
         run->data = Py_NewRef(PyList_GET_ITEM(chunks, count - 1));
     } else {
-        PyObject *until = PyLong_FromLongLong(run->stop);
-        run->data = CALL(sender, cut, get(sender, SENDER_highest_offset), until);
-        Py_XDECREF(until);
+        run->data = cut(sender, run->start, run->stop);
     }
     if (run->data == NULL || !is_bytes(run->data) ||
         PyBytes_GET_SIZE(run->data) != run->stop - run->start) {
@@ -61,9 +89,38 @@ static int take_new(struct run *run) {
            (!run->fin || put_flag(sender, SENDER__pending_eof, 0));
 }
 
+PyObject *new_train(long long first, long long last, PyObject *now) {
+    PyObject *train = books_types[TRAIN]->tp_alloc(books_types[TRAIN], 0);
+    int is_good = train != NULL && put_number(train, TRAIN_first, first) &&
+                  put_number(train, TRAIN_last, last) && put_number(train, TRAIN_sent_bytes, 0) &&
+                  put_shared(train, TRAIN_sent_time, now) && put_number(train, TRAIN_full, 0) &&
+                  put_shared(train, TRAIN_sender, Py_None) && put_number(train, TRAIN_start, 0) &&
+                  put_number(train, TRAIN_stop, 0) && put_number(train, TRAIN_step, 0) &&
+                  put_flag(train, TRAIN_fin, 0) && put(train, TRAIN_handlers, PyTuple_New(0)) &&
+                  put_flag(train, TRAIN_is_ack_eliciting, 1) &&
+                  put_flag(train, TRAIN_in_flight, 1) && put_flag(train, TRAIN_is_foreign, 0) &&
+                  put_flag(train, TRAIN_is_trial, 0) && put_shared(train, TRAIN_ticket, Py_None);
+    if (!is_good) {
+        Py_CLEAR(train);
+    }
+    return train;
+}
+
+int enter_train(PyObject *connection, PyObject *train, long long count, PyObject *now) {
+    PyObject *loss = get(connection, CONNECTION__loss), *space = get(connection, CONNECTION__space);
+    long long bytes;
+
+    if (!number_in(train, TRAIN_sent_bytes, &bytes) ||
+        !enter(loss, space, train, count, bytes, PyFloat_AS_DOUBLE(now))) {
+        return 0;
+    }
+    return is_true(connection, CONNECTION__ack_eliciting_sent_since_receipt) ||
+           (put_shared(connection, CONNECTION__alive_at, now) &&
+               put_flag(connection, CONNECTION__ack_eliciting_sent_since_receipt, 1));
+}
+
 /* Seal a run, and note it where it is noted. */
 static int leave(PyObject *connection, PyObject *packets, struct run *run, PyObject *now) {
-    PyObject *loss = get(connection, CONNECTION__loss), *space = get(connection, CONNECTION__space);
     PyObject *keys = get(connection, CONNECTION__keys), *label = get(run->sender, SENDER_label);
     long long number, phase, size = run->stop - run->start;
     char frame[1 + LABEL] = {TO_END};
@@ -81,40 +138,32 @@ static int leave(PyObject *connection, PyObject *packets, struct run *run, PyObj
     run->count = size ? (size - 1) / run->step + 1 : 1; /* an end without bytes is a packet, too */
     long long last = number + run->count - 1;
     long long bytes = size + run->count * (run->limit - run->step);
-    PyObject *train = books_types[TRAIN]->tp_alloc(books_types[TRAIN], 0);
+    PyObject *train = new_train(number, last, now);
     PyObject *head = PyBytes_FromStringAndSize(frame, 1 + PyBytes_GET_SIZE(label));
     PyObject *first = PyLong_FromLong(FIRST | spins | (long)phase << 2);
     PyObject *cid = PyObject_GetAttr(get(connection, CONNECTION__peer_cid), words[word_cid]);
     int is_good =
-        train != NULL && put_number(train, TRAIN_first, number) &&
-        put_number(train, TRAIN_last, last) && put_number(train, TRAIN_sent_bytes, bytes) &&
-        put_shared(train, TRAIN_sent_time, now) && put_number(train, TRAIN_full, run->limit) &&
-        put_shared(train, TRAIN_sender, run->sender) &&
+        train != NULL && put_number(train, TRAIN_sent_bytes, bytes) &&
+        put_number(train, TRAIN_full, run->limit) && put_shared(train, TRAIN_sender, run->sender) &&
         put_number(train, TRAIN_start, run->start) && put_number(train, TRAIN_stop, run->stop) &&
-        put_number(train, TRAIN_step, run->step) && put_flag(train, TRAIN_fin, run->fin) &&
-        put(train, TRAIN_handlers, PyTuple_New(0)) && put_flag(train, TRAIN_is_ack_eliciting, 1) &&
-        put_flag(train, TRAIN_in_flight, 1) && put_flag(train, TRAIN_is_foreign, 0) &&
-        put_flag(train, TRAIN_is_trial, 0) && put_shared(train, TRAIN_ticket, Py_None);
+        put_number(train, TRAIN_step, run->step) && put_flag(train, TRAIN_fin, run->fin);
     if (is_good) {
-        PyObject *sealed = CALL(get(keys, KEYS_sealer), seal_run, run->data, get(train, TRAIN_step),
-            head, get(train, TRAIN_start), get(train, TRAIN_fin), first, cid,
-            get(train, TRAIN_first));
-        PyObject *pair = sealed == NULL ? NULL : PyTuple_Pack(2, sealed, get(train, TRAIN_full));
-        Py_XDECREF(sealed);
+        PyObject *train_sealed = CALL(get(keys, KEYS_sealer), seal_run, run->data,
+            get(train, TRAIN_step), head, get(train, TRAIN_start), get(train, TRAIN_fin), first,
+            cid, get(train, TRAIN_first));
+        PyObject *pair =
+            train_sealed == NULL ? NULL : PyTuple_Pack(2, train_sealed, get(train, TRAIN_full));
+        Py_XDECREF(train_sealed);
         is_good =
             append(packets, pair) &&
             put_number(connection, CONNECTION__remote_max_data_used, run->credit_used + size) &&
             put_number(connection, CONNECTION__packet_number, last + 1) &&
-            enter(loss, space, train, run->count, bytes, PyFloat_AS_DOUBLE(now));
+            enter_train(connection, train, run->count, now);
     }
     Py_XDECREF(train);
     Py_XDECREF(head);
     Py_XDECREF(first);
     Py_XDECREF(cid);
-    if (is_good && !is_true(connection, CONNECTION__ack_eliciting_sent_since_receipt)) {
-        is_good = put_shared(connection, CONNECTION__alive_at, now) &&
-                  put_flag(connection, CONNECTION__ack_eliciting_sent_since_receipt, 1);
-    }
     return is_good;
 }
 
@@ -198,132 +247,46 @@ static int send_run(PyObject *connection, PyObject *packets, PyObject *now) {
     return is_good ? 1 : -1;
 }
 
-/* What `SharedSender.take` does of new bytes: 1 when there are some or an end, 0 when there is
- * nothing that may leave, -1 with an exception. */
-static int take(struct run *run, long long room) {
-    PyObject *sender = run->sender;
-
-    if (!number_in(sender, SENDER_highest_offset, &run->start) ||
-        !number_in(sender, SENDER__buffer_stop, &run->stop)) {
-        return -1;
-    }
-    if (run->start == run->stop) {
-        if (!put_flag(sender, SENDER_buffer_is_empty, 1)) {
-            return -1;
-        }
-        if (!is_true(sender, SENDER__pending_eof)) {
-            return 0;
-        }
-        run->data = PyBytes_FromStringAndSize(NULL, 0);
-        run->fin = 1;
-        return run->data != NULL && put_flag(sender, SENDER__pending_eof, 0) ? 1 : -1;
-    }
-    run->most = run->most < run->start + room ? run->most : run->start + room;
-    if (run->most <= run->start) {
-        return 0;
-    }
-    if (!take_new(run) || (run->is_last && !put_flag(sender, SENDER_buffer_is_empty,
-                                               !is_true(sender, SENDER__pending_eof)))) {
-        return -1;
-    }
-    return 1;
-}
-
-/* The head of a STREAM frame with a length (RFC 9000, 19.8). */
-static PyObject *frame_head(PyObject *label, long long offset, long long size, int fin) {
-    unsigned char head[1 + LABEL + 10], *to = head;
-    int bytes = offset < FAR ? 4 : 8;
-    unsigned long long mark = bytes == 4 ? UINT64_C(2) << 30 : UINT64_C(3) << 62;
-
-    *to++ = (unsigned char)(0x0a | (offset ? 0x04 : 0) | (fin ? 0x01 : 0));
-    memcpy(to, PyBytes_AS_STRING(label), (size_t)PyBytes_GET_SIZE(label));
-    to += PyBytes_GET_SIZE(label);
-    if (offset) {
-        mark |= (unsigned long long)offset;
-        for (int shift = 8 * bytes - 8; shift >= 0; shift -= 8) {
-            *to++ = (unsigned char)(mark >> shift);
-        }
-    }
-    *to++ = (unsigned char)(size >> 8 | 0x40);
-    *to++ = (unsigned char)size;
-    return PyBytes_FromStringAndSize((char *)head, to - head);
-}
-
-/* Note in a train, or among handlers, that it carries what a run has. */
-static int carry(PyObject *train, PyObject *handlers, struct run *run) {
-    PyObject *bytes = Py_BuildValue("LLO", run->start,
-        run->start + (long long)PyBytes_GET_SIZE(run->data), run->fin ? Py_True : Py_False);
-    int is_good = bytes != NULL;
-    if (is_good && is_none(train, TRAIN_sender)) {
-        is_good = put_shared(train, TRAIN_sender, run->sender) &&
-                  put_shared(train, TRAIN_start, PyTuple_GET_ITEM(bytes, 0)) &&
-                  put_shared(train, TRAIN_stop, PyTuple_GET_ITEM(bytes, 1)) &&
-                  put_flag(train, TRAIN_fin, run->fin);
-    } else if (is_good) {
-        PyObject *told = PyMethod_New(on_data_delivery, run->sender);
-        is_good = told != NULL && append(handlers, PyTuple_Pack(2, told, bytes));
-        Py_XDECREF(told);
-    }
-    Py_XDECREF(bytes);
-    return is_good;
-}
-
-/* `Outgoing._stream_frame_out`. */
-PyObject *connection_stream_frame_out(
-    PyObject *connection, PyObject *const *args, Py_ssize_t given) {
-    long long room, granted, most;
-
-    if (given != 6 || !is_list(args[3]) || !is_list(args[5]) || !is_a(args[4], TRAIN)) {
-        PyErr_SetString(PyExc_TypeError, "_stream_frame_out() takes six arguments");
-        return NULL;
-    }
-    struct run run = {.stream = args[0], .sender = args[1]};
-    PyObject *label = is_a(run.sender, SENDER) ? get(run.sender, SENDER_label) : NULL;
-    if (label == NULL || !is_bytes(label) || PyBytes_GET_SIZE(label) > LABEL ||
-        !PyObject_TypeCheck(run.stream, books_types[STREAM]) ||
-        !is_true(run.sender, SENDER_is_orderly)) {
-        return call(connection, word___stream_frame_out, args, (size_t)given);
-    }
-    if (!as_number(args[2], &room) || !number_in(run.sender, SENDER_highest_offset, &run.start) ||
-        !number_in(run.sender, SENDER__buffer_stop, &run.stop) ||
-        !number_in(connection, CONNECTION__remote_max_data, &granted) ||
-        !number_in(connection, CONNECTION__remote_max_data_used, &run.credit_used) ||
-        !number_in(run.stream, STREAM_max_stream_data_remote, &most)) {
-        return NULL;
-    }
-    run.most = run.start + granted - run.credit_used;
-    run.most = run.most < most ? run.most : most;
-    room -= (run.stop < FAR ? 7 : 11) + PyBytes_GET_SIZE(label);
-    int found = room < 0 ? 0 : take(&run, room);
-    if (!found) {
-        return PyLong_FromLong(0);
-    }
-    PyObject *head = NULL;
-    long long size = found > 0 ? (long long)PyBytes_GET_SIZE(run.data) : 0, wrote = -1;
-    if (found > 0 && (head = frame_head(label, run.start, size, run.fin)) != NULL &&
-        PyList_Append(args[3], head) == 0 && PyList_Append(args[3], run.data) == 0 &&
-        carry(args[4], args[5], &run) &&
-        put_number(connection, CONNECTION__remote_max_data_used, run.credit_used + size)) {
-        wrote = PyBytes_GET_SIZE(head) + size;
-    }
-    Py_XDECREF(head);
-    Py_XDECREF(run.data);
-    return wrote < 0 ? NULL : PyLong_FromLongLong(wrote);
-}
-
-/* `Outgoing._ack_frame` of one range, and `Outgoing._sealed`: a packet with nothing else. */
-static PyObject *only_ack(PyObject *connection, double now) {
-    PyObject *space = get(connection, CONNECTION__space), *keys = get(connection, CONNECTION__keys);
+PyObject *sealed(PyObject *connection, PyObject *payload) {
+    PyObject *keys = get(connection, CONNECTION__keys);
     PyObject *pacer = get(get(connection, CONNECTION__loss), RECOVERY__pacer);
+    long long number, phase;
+    double bucket, paced;
+
+    if (payload == NULL || !number_in(connection, CONNECTION__packet_number, &number) ||
+        !number_in(keys, KEYS_phase, &phase)) {
+        return NULL;
+    }
+    long spins = is_true(connection, CONNECTION__spin_bit) ? SPIN : 0;
+    PyObject *first = PyLong_FromLong(FIRST | spins | (long)phase << 2);
+    PyObject *cid = PyObject_GetAttr(get(connection, CONNECTION__peer_cid), words[word_cid]);
+    PyObject *packet = CALL(get(keys, KEYS_sealer), seal, payload, first, cid,
+        get(connection, CONNECTION__packet_number));
+    Py_XDECREF(first);
+    Py_XDECREF(cid);
+    int is_good = packet != NULL && is_bytes(packet) &&
+                  put_number(connection, CONNECTION__packet_number, number + 1);
+    if (is_good && !is_none(pacer, PACER_packet_time)) {
+        is_good = time_in(pacer, PACER_packet_time, &paced) &&
+                  time_in(pacer, PACER_bucket_time, &bucket) &&
+                  put_time(pacer, PACER_bucket_time, bucket > paced ? bucket - paced : 0.0);
+    }
+    if (!is_good) {
+        Py_CLEAR(packet);
+    }
+    return packet;
+}
+
+/* `Outgoing._ack_frame` of one range, in a packet with nothing else. */
+static PyObject *only_ack(PyObject *connection, double now) {
+    PyObject *space = get(connection, CONNECTION__space);
     PyObject *range = PyList_GET_ITEM(get(connection, CONNECTION__unsaid), 0);
-    long long start, stop, exponent, number, phase;
-    double came = now, bucket, paced;
+    long long start, stop, exponent;
+    double came = now;
     unsigned char frame[14] = {ACK}, *to = frame + 1;
 
     if (!number_of(range, word_start, &start) || !number_of(range, word_stop, &stop) ||
         !number_in(connection, CONNECTION__local_ack_delay_exponent, &exponent) ||
-        !number_in(connection, CONNECTION__packet_number, &number) ||
-        !number_in(keys, KEYS_phase, &phase) ||
         (!is_none(space, SPACE_largest_received_time) &&
             !time_in(space, SPACE_largest_received_time, &came))) {
         return NULL;
@@ -341,24 +304,10 @@ static PyObject *only_ack(PyObject *connection, double now) {
             *to++ = (unsigned char)((says[index] | INT64_C(2) << 30) >> shift);
         }
     }
-    long spins = is_true(connection, CONNECTION__spin_bit) ? SPIN : 0;
     PyObject *payload = PyBytes_FromStringAndSize((char *)frame, sizeof frame);
-    PyObject *first = PyLong_FromLong(FIRST | spins | (long)phase << 2);
-    PyObject *cid = PyObject_GetAttr(get(connection, CONNECTION__peer_cid), words[word_cid]);
-    PyObject *packet = CALL(get(keys, KEYS_sealer), seal, payload, first, cid,
-        get(connection, CONNECTION__packet_number));
+    PyObject *packet = sealed(connection, payload);
     Py_XDECREF(payload);
-    Py_XDECREF(first);
-    Py_XDECREF(cid);
-    int is_good = packet != NULL && is_bytes(packet) &&
-                  put_number(connection, CONNECTION__packet_number, number + 1) &&
-                  put_shared(space, SPACE_ack_at, Py_None);
-    if (is_good && !is_none(pacer, PACER_packet_time)) {
-        is_good = time_in(pacer, PACER_packet_time, &paced) &&
-                  time_in(pacer, PACER_bucket_time, &bucket) &&
-                  put_time(pacer, PACER_bucket_time, bucket > paced ? bucket - paced : 0.0);
-    }
-    if (!is_good) {
+    if (packet != NULL && !put_shared(space, SPACE_ack_at, Py_None)) {
         Py_CLEAR(packet);
     }
     return packet;
@@ -383,8 +332,8 @@ static int send_short(
         }
         int sent = ack_due ? 0 : send_run(connection, packets, now_object);
         if (!sent) {
-            sent = told(
-                CALL(connection, _send_mixed, now_object, ack_due ? Py_True : Py_False, packets));
+            sent = ack_due ? told(CALL(connection, _send_mixed, now_object, Py_True, packets))
+                           : send_mixed(connection, packets, now_object);
             if (!sent) {
                 return 1;
             }

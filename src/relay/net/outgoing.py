@@ -9,7 +9,7 @@ This module must not know when to send, nor what streams carry.
 from __future__ import annotations
 
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver
@@ -248,25 +248,36 @@ class Outgoing(Incoming):
             if stream_id not in self._streams:
                 continue
             sender: Any = stream.sender
-            if stream.receiver.stop_pending:
-                frame = _stop_frame(stream.receiver)
-                frames.append(frame)
-                handlers.append((self._stopped, (stream,)))
-                room -= len(frame)
-            if sender.reset_pending:
-                frame = _reset_frame(sender)
-                frames.append(frame)
-                handlers.append((sender.on_reset_delivery, ()))
-                room -= len(frame)
-            if stream.is_blocked or sender.buffer_is_empty:
-                continue
-            wrote = self._stream_frame_out(stream, sender, room, frames, train, handlers)
-            room -= wrote
-            if not sender.buffer_is_empty:
+            room -= self._fill_from(stream, room, frames, train, handlers)
+            if not (stream.is_blocked or sender.buffer_is_empty):
                 again[stream_id] = stream  # also when the peer's limits are in the way
         stirred.update(again)
         train.handlers = handlers
         return len(frames) > before
+
+    def _fill_from(
+        self,
+        stream: QuicStream,
+        room: int,
+        frames: list[bytes],
+        train: Train,
+        handlers: list[Handler],
+    ) -> int:
+        """Add frames of one stream; answers their size."""
+        before, sender = room, cast(SharedSender, stream.sender)
+        if stream.receiver.stop_pending:
+            frame = _stop_frame(stream.receiver)
+            frames.append(frame)
+            handlers.append((self._stopped, (stream,)))
+            room -= len(frame)
+        if sender.reset_pending:
+            frame = _reset_frame(sender)
+            frames.append(frame)
+            handlers.append((sender.on_reset_delivery, ()))
+            room -= len(frame)
+        if not (stream.is_blocked or sender.buffer_is_empty):
+            room -= self._stream_frame_out(stream, sender, room, frames, train, handlers)
+        return before - room
 
     def _stream_frame_out(
         self,

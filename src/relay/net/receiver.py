@@ -51,7 +51,7 @@ class Heard(StreamDataReceived):
 class Receiver(QuicStreamReceiver):
     """The library's receiving half, which keeps what comes early in pieces."""
 
-    __slots__ = ("_buffer_start", "_final_size", "highest_offset", "is_finished")
+    __slots__ = ("_buffer_start", "_final_size", "highest_offset", "is_finished", "stop_pending")
 
     _broken: tuple[int, int] | None = None
     """The code with which it breaks off, and behind which offset, once bytes before that have still

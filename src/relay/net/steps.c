@@ -22,8 +22,6 @@ static PyMethodDef methods[] = {
     {"offer", FAST(connection_offer), "Append to an open stream where there is so much room."},
     {"capacity", FAST(connection_capacity), "Bytes that would leave soon."},
     {"is_ample", FAST(connection_is_ample), "Whether there is so much room, and more streams."},
-    {"_stream_frame_out", FAST(connection_stream_frame_out),
-        "Add a frame of a stream's next bytes."},
     {"open_stream", FAST(connection_open_stream), "A new stream, or None without credit."},
 };
 

@@ -36,8 +36,6 @@ int forget(PyObject *connection, PyObject *stream);
 PyObject *connection_next_event(PyObject *connection, PyObject *none);
 PyObject *connection_receive(PyObject *connection, PyObject *const *args, Py_ssize_t given);
 PyObject *connection_departures(PyObject *connection, PyObject *const *args, Py_ssize_t given);
-PyObject *connection_stream_frame_out(
-    PyObject *connection, PyObject *const *args, Py_ssize_t given);
 PyObject *connection_capacity(PyObject *connection, PyObject *const *args, Py_ssize_t given);
 PyObject *connection_is_ample(PyObject *connection, PyObject *const *args, Py_ssize_t given);
 PyObject *connection_open_stream(PyObject *connection, PyObject *const *args, Py_ssize_t given);
