@@ -426,7 +426,10 @@ def _hidden(root: Path, talks: bool) -> Windows:
 
 
 def _inside(path: Path, windows: Windows) -> bool:
-    return any(path.is_under(window) for window in windows)
+    for window in windows:  # noqa: SIM110 - for each watcher of each broadcast
+        if not window or path == window or path.startswith(window + "/"):
+            return True
+    return False
 
 
 def _shared(ones: Windows, others: Windows) -> Windows:

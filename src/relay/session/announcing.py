@@ -237,16 +237,12 @@ class Announcer(Question):
         for suffix in active:
             self._say(self.wording.gone(suffix))
 
-    @property
-    def _has_more(self) -> bool:
-        return bool(self._opening or self.untold or self._lines)
-
     def speak(self) -> None:
         """Send what there is to say, as much as may leave soon; the rest when there is room again.
 
         There may be very much of it, and a peer that has not heard of it yet reads none too slowly.
         """
-        while self._has_more:
+        while self._opening or self.untold or self._lines:
             if self.said or self.stream is None:
                 self._opening.clear()
                 self._lines.clear()
@@ -257,7 +253,7 @@ class Announcer(Question):
                 self.session.will_speak(self)  # when more may leave
                 return
             said: list[bytes] = []
-            while self._has_more and room > 0:
+            while room > 0 and (self._opening or self.untold or self._lines):
                 said.append(self._next())
                 room -= len(said[-1])
             self.send(b"".join(said))
@@ -274,7 +270,7 @@ class Announcer(Question):
         return line
 
     def _say(self, line: bytes) -> None:
-        if not self._has_more:
+        if not (self._opening or self.untold or self._lines):
             self.session.will_speak(self)
             self.session.transport.wake()
         self._lines.append(line)
