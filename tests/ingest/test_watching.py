@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from relay.ingest.watching import MAX_AHEAD, PATIENCE, Follower, Missed
+from relay.ingest.watching import AT_ONCE, MAX_AHEAD, PATIENCE, Follower, Missed
 from relay.model.origin import Origin
 from relay.model.track import Demand, TrackInfo
 from relay.path import Path
@@ -149,7 +149,7 @@ def test_a_group_that_stands_between_others_is_lost_as_a_whole():
 
 
 def test_of_a_group_that_is_lost_no_more_is_read():
-    origin, limit = Origin(7), 1 << 16
+    origin, limit = Origin(7), 1 << 11
     broadcast = LocalBroadcast(lambda: 0.0)
     published = broadcast.create_track("t", TrackInfo())
     origin.announce(Path("a"), broadcast, (), 0.0)
@@ -222,5 +222,63 @@ def test_what_is_there_at_once_is_all_there_is_of_earlier_groups():
         assert (await anext(items)).group == 7
         assert follower.resume == 8
         await items.aclose()
+
+    asyncio.run(main())
+
+
+def test_readers_take_turns_however_much_there_is():
+    origin, count = Origin(7), 20 * AT_ONCE
+    broadcast = LocalBroadcast(lambda: 0.0)
+    published = broadcast.create_track("t", TrackInfo())
+    origin.announce(Path("a"), broadcast, (), 0.0)
+    track = origin.find(Path("a")).track("t")
+    published.append_group()
+    for _ in range(count):
+        published.write_frame(b"", 0)
+
+    async def read(name, order):
+        follower = Follower(track, Demand(), lambda: 0.0, 1 << 22)
+        follower.open()
+        assert len(follower._queue) <= AT_ONCE
+        seen = 0
+        async for item in follower.items(9.0):
+            order.append(name)
+            seen += isinstance(item, ReadFrame)
+            if seen == count:
+                break
+        await asyncio.sleep(0)
+
+    async def main():
+        order: list[str] = []
+        async with asyncio.TaskGroup() as tasks:
+            for name in "ab":
+                tasks.create_task(read(name, order))
+        return "".join(order)
+
+    order = asyncio.run(main())
+    assert len(order) == 2 * count
+    longest = max(len(run) for run in order.replace("ab", "a b").replace("ba", "b a").split())
+    assert longest <= 2 * AT_ONCE
+
+
+def test_a_reader_that_has_much_waiting_leaves_others_their_turn():
+    async def main():
+        follower = Follower(Silent(), Demand(), lambda: 0.0, 1 << 22)
+        follower.open()
+        for number in range(10 * AT_ONCE):
+            follower.put(frame(0, number, 1), 1)
+        turns, seen = 0, 0
+
+        def turn():
+            nonlocal turns
+            turns += 1
+            asyncio.get_running_loop().call_soon(turn)
+
+        turn()
+        async for _ in follower.items(9.0):
+            seen += 1
+            assert seen <= AT_ONCE * turns
+            if seen == 10 * AT_ONCE:
+                break
 
     asyncio.run(main())

@@ -26,6 +26,10 @@ not."""
 MAX_AHEAD = 1024
 """Groups handed out before others that may still come."""
 
+AT_ONCE = 32
+"""Frames that one reader takes in, and as many that it gets, in a turn of the loop: there are
+hundreds of readers, and the relay does nothing else meanwhile."""
+
 
 class Missed(NamedTuple):
     """A group that the reader did not get whole; nothing more of it comes."""
@@ -57,6 +61,8 @@ class Follower(Collector):
     What is dropped is passed over where it stands, and swept when it is more than the rest: there
     may be tens of thousands of items, and one more group for each that is dropped.
     """
+
+    at_once = AT_ONCE
 
     _ready: asyncio.Event
     _queue: deque[Waiting]
@@ -207,12 +213,14 @@ class Follower(Collector):
         """
         try:
             while True:
-                while self._missed or self._queue:
+                for _ in range(AT_ONCE):
                     if self._missed:
                         group = self._missed.popleft()
                         self._begin(group)
                         yield Missed(group)
                         continue
+                    if not self._queue:
+                        break
                     item, size, part = self._queue.popleft()
                     part.size -= size
                     self._bytes -= size
@@ -223,6 +231,9 @@ class Follower(Collector):
                         yield item
                     elif item.error is not None:
                         yield Missed(item.group)
+                else:
+                    await asyncio.sleep(0)  # the reader may take everything without a wait
+                    continue
                 if self.complete and not self.due:
                     if self.error is not None:
                         raise self.error

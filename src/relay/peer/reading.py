@@ -117,6 +117,8 @@ class Collector:
     ``limit`` bounds the bytes that wait for the coroutine; over it reading ends with `Lagged`.
     """
 
+    at_once = AT_ONCE
+
     def __init__(
         self, track: Track, demand: Demand, clock: Callable[[], float], limit: int = MAX_WAITING
     ) -> None:
@@ -127,7 +129,7 @@ class Collector:
         self.readings: set[_Reading] = set()
         self.due: dict[_Reading, None] = {}
         """Those that go on at the loop's next turn, in order; read only."""
-        self._left = AT_ONCE
+        self._left = self.at_once
         self.error: RelayError | None = None
         self.complete = False
         self._gave_up = False
@@ -157,7 +159,7 @@ class Collector:
 
     def _read_on(self) -> None:
         """A new turn: go on in order."""
-        self._left = AT_ONCE
+        self._left = self.at_once
         while self.due and self._left:
             reading = next(iter(self.due))
             self._left -= reading.take(self._left)
