@@ -292,6 +292,26 @@ def test_very_many_frames_are_read_in_turns(ends: bool) -> None:
     asyncio.run(main())
 
 
+def test_as_many_as_may_read_at_a_time_leave_others_a_turn() -> None:
+    broadcast, track = published()
+    track.append_group()
+    for _ in range(4096):
+        track.write_frame(b"", 0)
+
+    async def main() -> None:
+        readers = [Collector(broadcast.track("t"), Demand(), clock) for _ in range(64)]
+        for each in readers:
+            each.enter()
+        for turn in (1, 2):
+            assert sum(len(each._waiting) for each in readers) <= turn << 14  # 0.1 s
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        for each in readers:
+            each.close()
+
+    asyncio.run(main())
+
+
 def test_who_leaves_reads_no_further() -> None:
     broadcast, track = published()
     track.append_group()

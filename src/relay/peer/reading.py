@@ -30,8 +30,9 @@ MAX_FRAMES = 1 << 18
 OVERHEAD = 64
 """Bytes a frame takes beside its payload, where it is kept."""
 
-AT_ONCE = 2048
-"""Frames that one who reads takes in a turn of the loop: millions may be there when he begins."""
+AT_ONCE = 256
+"""Frames that one who reads takes in a turn of the loop: millions may be there when he begins, and
+many may read at a time."""
 
 
 class ReadFrame(NamedTuple):
