@@ -20,8 +20,10 @@ def test_without_a_meter_a_group_is_its_bytes() -> None:
 def test_a_log_is_weighed_once_for_a_size() -> None:
     meter, asked = Meter(), []
 
-    def weigh(encoding: object, chunks: object, size: int) -> tuple[int, int]:
+    def weigh(encoding: object, chunks: object, size: int, marks: list[int]) -> tuple[int, int]:
+        assert marks == asked  # it has what it put in before
         asked.append(size)
+        marks.append(size)
         return 1, size - 1
 
     meter.weigh = weigh

@@ -850,9 +850,9 @@ def test_frames_are_counted_once_however_many_ask(
     counted: list[int] = []
     weigh = transcode.weigh
 
-    def weighed(layout: Any, chunks: Any, size: int) -> tuple[int, int]:
+    def weighed(layout: Any, chunks: Any, size: int, marks: Any) -> tuple[int, int]:
         counted.append(size)
-        return weigh(layout, chunks, size)
+        return weigh(layout, chunks, size, marks)
 
     monkeypatch.setattr(transcode, "weigh", weighed)
     for request in range(2, 8, 2):

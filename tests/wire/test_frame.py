@@ -14,6 +14,7 @@ from relay.errors import DecodeError
 from relay.wire import frame as frame_module
 from relay.wire.buffer import MAX_VARINT, encode_varint
 from relay.wire.frame import (
+    MARKED,
     MAX_STAMP,
     NO_PROPERTIES,
     Counted,
@@ -23,6 +24,7 @@ from relay.wire.frame import (
     FrameParser,
     FrameScanner,
     Layout,
+    Mark,
     Transcoder,
     are_whole,
     decode_datagram,
@@ -399,6 +401,37 @@ def test_what_of_a_group_has_gone_is_weighed(
     assert gone == scanner.frames
     whole = [len(frame.payload) for frame in frames[: gone + 1]]
     assert sum(whole[:gone]) <= payload <= sum(whole)
+
+
+@modest
+@given(layouts, frame_lists, cuts, st.lists(st.floats(0, 1), max_size=8), st.binary())
+def test_counting_goes_on_where_it_came_to(
+    layout: Layout, frames: list[Frame], sizes: list[int], shares: list[float], noise: bytes
+) -> None:
+    wire = write(layout, frames) + noise
+    chunks, marks = list(chop(wire, sizes)), list[Mark]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frame_module, "MARKED", 2)
+        for size in (*(int(share * len(wire)) for share in shares), len(wire)):
+            assert weigh(layout, chunks, size, marks) == weigh(layout, chunks, size)
+
+
+def test_no_frame_is_counted_twice_while_a_group_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, header = 0, frame_module._Cutter._header
+
+    def counted(cutter: Any, head: bytes) -> Any:
+        nonlocal looked
+        looked += 1
+        return header(cutter, head)
+
+    monkeypatch.setattr(frame_module._Cutter, "_header", counted)
+    chunks, marks = [bytes(50 * MARKED)], list[Mark]()
+    for more in range(100):
+        size = sum(map(len, chunks))
+        assert weigh(UNTIMED, chunks, size, marks) == (50 * MARKED + more, 0)
+        assert weigh(UNTIMED, chunks, 100 * more, marks) == (100 * more, 0)
+        chunks.append(b"\x00")
+    assert looked < 300 * MARKED
 
 
 def test_of_very_many_frames_not_each_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

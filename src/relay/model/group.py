@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.errors import Expired, Lagged, RelayError
 
@@ -60,7 +60,17 @@ class Reader(Protocol):
 class Log:
     """The bytes of one group in one encoding, in arrival order."""
 
-    __slots__ = ("_audience", "_readers", "chunks", "ended", "error", "finished", "size", "weight")
+    __slots__ = (
+        "_audience",
+        "_readers",
+        "chunks",
+        "ended",
+        "error",
+        "finished",
+        "marks",
+        "size",
+        "weight",
+    )
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
@@ -75,6 +85,8 @@ class Log:
         """Whether nothing will follow, complete or not."""
         self.weight: tuple[int, int, int] | None = None
         """What it was last weighed at: bytes, frames, payload (see `Traffic.weigh`)."""
+        self.marks: list[Any] | None = None
+        """From where whoever weighs it may go on."""
         self._readers: dict[Reader, None] = {}
         # The tuple that writes walk over. Built again only after somebody came or left, so that a
         # steady audience costs no allocation and may change while it is being told.

@@ -8,13 +8,16 @@ asks, nor what a frame looks like.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from relay.model.group import Encoding, Log
 
-Weigh = Callable[["Encoding", Sequence[bytes], int], tuple[int, int]]
-"""Whole frames, and bytes of payload, within that many bytes of a group in some layout."""
+E = TypeVar("E")
+
+Weigh = Callable[["Encoding", Sequence[bytes], int, list[Any]], tuple[int, int]]
+"""Whole frames, and bytes of payload, within that many bytes of a group in some layout. What it
+puts in the list, which is the group's own, it is given with the next question."""
 
 
 class Meter:
@@ -116,11 +119,24 @@ class Traffic:
             moved.add(self.weigh(log, encoding, size))
 
     def weigh(self, log: Log, encoding: Encoding, size: int) -> tuple[int, int]:
-        """Frames and payload of the first ``size`` bytes; the last answer for a log is kept."""
+        """Frames and payload of the first ``size`` bytes."""
         weigh = self._meter.weigh
         if weigh is None:
             return 0, size
-        known = log.weight
-        if known is None or known[0] != size:
-            known = log.weight = (size, *weigh(encoding, log.chunks, size))
-        return known[1:]
+        return weight(log, encoding, size, weigh)
+
+
+def weight(
+    log: Log,
+    encoding: E,
+    size: int,
+    weigh: Callable[[E, Sequence[bytes], int, list[Any]], tuple[int, int]],
+) -> tuple[int, int]:
+    """Frames and payload of the first ``size`` bytes, as ``weigh`` has them; the last answer for a
+    log is kept."""
+    known = log.weight
+    if known is None or known[0] != size:
+        if log.marks is None:
+            log.marks = []
+        known = log.weight = (size, *weigh(encoding, log.chunks, size, log.marks))
+    return known[1:]

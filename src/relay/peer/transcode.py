@@ -10,6 +10,7 @@ from typing import Any
 
 from relay.model.group import Group
 from relay.model.track import TrackInfo
+from relay.model.traffic import weight
 from relay.wire.frame import Encoding, Layout, Transcoder, weigh
 
 
@@ -30,7 +31,4 @@ def frames_in(group: Group) -> int:
     """Whole frames that a group has by now. They are counted once, however many ask."""
     assert isinstance(group.encoding, Encoding)
     log = group.native
-    known = log.weight
-    if known is None or known[0] != log.size:
-        known = log.weight = (log.size, *weigh(group.encoding, log.chunks, log.size))
-    return known[1]
+    return weight(log, group.encoding, log.size, weigh)[0]

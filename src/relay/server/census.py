@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from relay.model.group import Encoding
 from relay.model.traffic import Moved, Side, Traffic
@@ -77,10 +77,12 @@ class Census:
         return Part(entries, sessions)
 
 
-def weighed(encoding: Encoding, chunks: Sequence[bytes], size: int) -> tuple[int, int]:
+def weighed(
+    encoding: Encoding, chunks: Sequence[bytes], size: int, marks: list[Any]
+) -> tuple[int, int]:
     """Frames and payload of a group (see `relay.model.traffic.Weigh`)."""
     if isinstance(encoding, frame.Encoding):
-        return frame.weigh(encoding, chunks, size)
+        return frame.weigh(encoding, chunks, size, marks)
     return 0, size
 
 

@@ -7,8 +7,10 @@ and start from 0 with every group. This module must not know groups, tracks or v
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from enum import Enum
+from operator import attrgetter
 from typing import NamedTuple
 
 from relay.errors import DecodeError
@@ -26,6 +28,9 @@ NO_PROPERTIES = b"\x00"
 MAX_WEIGHED = 1 << 18
 """Frames of one group that are counted. The smallest have two bytes, and counting them takes a
 third of a microsecond each."""
+
+MARKED = 1024
+"""Frames after which counting may go on: a group is counted again and again while it grows."""
 
 
 class Layout(Enum):
@@ -435,24 +440,45 @@ def decode_datagram(data: bytes) -> Datagram:
     return Datagram(reader.varint(), reader.varint(), reader.varint(), reader.rest())
 
 
-def weigh(layout: Encoding, chunks: Iterable[bytes], size: int) -> tuple[int, int]:
+class Mark(NamedTuple):
+    """Where a frame of a group begins, and what is before it."""
+
+    place: int
+    """Bytes before it."""
+    chunk: int
+    """Which of the chunks it begins in, and where there."""
+    start: int
+    frames: int
+    payload: int
+    timestamp: int
+
+
+def weigh(
+    layout: Encoding, chunks: Sequence[bytes], size: int, marks: list[Mark] | None = None
+) -> tuple[int, int]:
     """Whole frames, and bytes of payload, within the first ``size`` bytes of a group.
 
     It ends where the bytes make no sense. Properties are no payload, as far as they stand in one
-    chunk. Chunks within one frame cost next to nothing. Beyond
-    `MAX_WEIGHED` frames the rest is taken for the payload of one.
+    chunk. Chunks within one frame cost next to nothing. Beyond `MAX_WEIGHED` frames the rest is
+    taken for the payload of one. With ``marks``, empty at first and the group's own, it goes on
+    where it came to before.
     """
+    marks = [] if marks is None else marks
+    known = bisect_right(marks, size, key=attrgetter("place"))
     cutter = _Cutter(layout, MAX_VARINT)
-    frames = payload = 0
+    mark = marks[known - 1] if known else Mark(0, 0, 0, 0, 0, 0)
+    place, first, start, frames, payload, cutter.timestamp = mark
     try:
-        for chunk in chunks:
-            if size <= 0:
+        for number in range(first, len(chunks)):
+            if place >= size:
                 break
-            piece = chunk if len(chunk) <= size else chunk[:size]
-            size -= len(piece)
+            piece = chunks[number]
+            if start or len(piece) > size - place:
+                piece = piece[start : start + size - place]
             if len(piece) < cutter.left:
                 cutter.left -= len(piece)
                 payload += len(piece)
+                place += len(piece)
                 continue
             for span in cutter.cut(piece):
                 payload += span.stop - span.start
@@ -461,8 +487,14 @@ def weigh(layout: Encoding, chunks: Iterable[bytes], size: int) -> tuple[int, in
                     payload -= min(front or 0, span.stop - span.start)
                 frames += span.closes
                 if frames >= MAX_WEIGHED:
-                    rest = size + len(piece) - span.stop
+                    rest = size - place - span.stop
                     return frames + (rest > 0), payload + rest
+                if span.closes and not frames % MARKED and known == len(marks):
+                    at = place + span.stop, number, start + span.stop
+                    marks.append(Mark(*at, frames, payload, cutter.timestamp))
+                    known += 1
+            place += len(piece)
+            start = 0
     except DecodeError:
         return frames, payload
     return frames, payload
