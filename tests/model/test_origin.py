@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from relay.errors import LimitExceeded
@@ -91,3 +94,25 @@ def test_announcing_and_leaving_leaves_nothing(fakes):
     for number in range(1000):
         origin.announce(Path(f"p/{number}"), fakes.Source(), (7,), 0.0).withdraw(0.0)
     assert (origin.routes, origin._stages, origin.board._root.children) == (0, {}, {})
+
+
+@pytest.mark.parametrize("how", ["withdraw", "lose", "take over"])
+def test_what_is_gone_leaves_nothing_to_the_garbage_collector(fakes, how):
+    origin = Origin(1)
+    origin.watch(ROOT, fakes.Watcher())
+    gc.disable()
+    try:
+        route = origin.announce(B, fakes.Source(), (7,), 1.0)
+        broadcast, stage = (weakref.ref(each) for each in (route.broadcast, route.stage))
+        if how == "lose":
+            route.lose(1.0)
+        else:
+            if how == "take over":
+                origin.announce(B, fakes.Source(), (8,), 1.5).withdraw(2.0)
+            route.withdraw(2.0)
+        del route
+        origin.tick(10.0)
+        assert origin.find(B) is None
+        assert (broadcast(), stage()) == (None, None)
+    finally:
+        gc.enable()

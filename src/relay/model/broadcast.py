@@ -181,9 +181,9 @@ class Broadcast:
         self._first = path.first or ""
         self.own = own
         """Our relay's id."""
-        self.warmed: Callable[[bool], None] = lambda is_warm: None
+        self.warmed: Callable[[Broadcast, bool], None] = lambda broadcast, is_warm: None
         """Told when the first track is pulled, and when none is any more."""
-        self.mixed: Callable[[bool], None] = lambda is_mixed: None
+        self.mixed: Callable[[Broadcast, bool], None] = lambda broadcast, is_mixed: None
         """Told when others than the best route feed some tracks, and when they may no longer."""
         self.begun_anew: Callable[[], None] = lambda: None
         """Told when what is announced has turned out to be a later one of the same publisher."""
@@ -350,12 +350,12 @@ class Broadcast:
         was, self.pulled = self.pulled, self.pulled + more
         (self.traffic.came.began if more > 0 else self.traffic.came.ended)(self)
         if (was > 0) != (self.pulled > 0) or (more > 0 and track.is_elsewhere):
-            self.warmed(self.pulled > 0)
+            self.warmed(self, self.pulled > 0)
         elif more > 0 and len(self.routes) > 1:
             # All are looked at only when it makes a difference: there may be thousands below.
             is_mixed = track.is_fed_besides(self.routes[0])
             if is_mixed != self._is_mixed:
-                self.mixed(is_mixed)
+                self.mixed(self, is_mixed)
 
     def settle(self, now: float) -> bool:
         """Move the tracks to the best route, each without a gap; answers whether some are on the

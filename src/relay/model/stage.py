@@ -222,8 +222,8 @@ class Stage:
     def _new(self, identity: int, since: float) -> Broadcast:
         stock, own = self._origin.stock, self._origin.id
         broadcast = Broadcast(self.path, identity, stock, own, round(since, 6))
-        broadcast.warmed = lambda is_warm: self._warmed(broadcast, is_warm)
-        broadcast.mixed = lambda is_mixed: self._mixed(broadcast, is_mixed)
+        broadcast.warmed = self._warmed
+        broadcast.mixed = self._mixed
         broadcast.begun_anew = self._show
         return broadcast
 
@@ -313,8 +313,8 @@ class Stage:
         if not broadcast.routes and broadcast in self.parked:
             self.parked.remove(broadcast)
         if self.on_air is None and not self.parked:
-            for alarm in (self._unrest, self._settle, self._cooling, self._return):
-                alarm.clear()
+            for alarm in (self._linger, self._unrest, self._settle, self._cooling, self._return):
+                alarm.retire()
             self._origin.forget(self)
 
     def _show(self) -> None:
