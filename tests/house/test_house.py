@@ -78,6 +78,20 @@ def test_no_fog():
     assert not foggy
 
 
+def test_no_list_is_made_by_a_name_for_its_type():
+    """``list[int]()`` raises and swallows an `AttributeError` each time (PEP 585 has it so)."""
+    found = [
+        f"{name(path)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Subscript)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in ("deque", "dict", "frozenset", "list", "set", "tuple")
+    ]
+    assert not found
+
+
 def test_nothing_is_raised_within_a_handler_of_groups():
     """It comes in a group itself before Python 3.11.4, which is younger than Debian 12's."""
     wrapped = [

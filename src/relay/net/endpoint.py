@@ -251,7 +251,9 @@ class Endpoint:
                 begun[1].extend(datagrams)
             elif left := connection.feed_until(until, datagrams, address, now):
                 held.append((address, left))
-        heard, unheard, late = list[Connection](), list[Run](), list[Run]()
+        heard: list[Connection] = []
+        unheard: list[Run] = []
+        late: list[Run] = []
         for connection, (address, datagrams) in heard_by.items():
             is_little = len(datagrams) <= PORTION and sum(map(len, datagrams)) < PORTION * LARGE
             if is_little and monotonic() <= until:

@@ -41,7 +41,8 @@ acknowledgements only by who can be asked as well, and take it for an error from
 
 def read(parameters: bytes) -> dict[int, bytes]:
     """The values by kind, of several the last one."""
-    at, values = 0, dict[int, bytes]()
+    at = 0
+    values: dict[int, bytes] = {}
     while (kind := scan_varint(parameters, at)) is not None:
         size = scan_varint(parameters, kind[1])
         if size is None:

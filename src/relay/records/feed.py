@@ -125,7 +125,8 @@ class RevocationFeed:
         but for what was taken back meanwhile. Raises `StoreError`."""
         await self.refresh()
         async with self._reading:
-            after, gone = 0, set[tuple[int, str, str]]()
+            after = 0
+            gone: set[tuple[int, str, str]] = set()
             while changes := await self._records.changes(after):
                 gone |= {_named(change.entry) for change in changes if change.withdrawn}
                 after = changes[-1].number
