@@ -249,3 +249,17 @@ def test_both_keep_the_same_books(limits: QuicLimits, seed: int) -> None:
             assert quick.step() == plain.step()
             if number % 4 == 3:
                 assert shown(quick.ends) == shown(plain.ends)
+
+
+@pytest.mark.parametrize(
+    ("book", "slot"),
+    [("_numbers", "_came"), ("_loss", "book"), (None, "_peer_cid"), (None, "_home")],
+)
+def test_what_is_missing_in_a_book_is_an_error(book: str | None, slot: str) -> None:
+    ends = Ends(replace(USUAL, speedups=True), 1)
+    end: Any = ends.ends[1]
+    ends.say(0, b"\x01")
+    end.open_stream(True, bytes(3000), False)
+    delattr(getattr(end, book) if book else end, slot)
+    with pytest.raises((AttributeError, TypeError)):
+        ends.flush(1), ends.say(0, b"\x01")

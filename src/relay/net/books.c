@@ -54,6 +54,9 @@ int books_bind(PyObject *const *classes, Py_ssize_t given) {
 
 int put(PyObject *object, enum slot slot, PyObject *value) {
     if (value == NULL) {
+        if (!PyErr_Occurred()) { /* it was not there; otherwise it could not be made */
+            PyErr_SetString(PyExc_TypeError, "nothing to put in a book");
+        }
         return 0;
     }
     PyObject **place = slot_of(object, slot), *before = *place;

@@ -246,11 +246,11 @@ static inline int is_none(PyObject *object, enum slot slot) {
     return get(object, slot) == Py_None;
 }
 
-/* Put something in a slot; a new reference, which is kept. 0 when it is NULL. */
+/* Put something in a slot; a new reference, which is kept. 0 with an exception when it is NULL. */
 int put(PyObject *object, enum slot slot, PyObject *value);
 
 static inline int put_shared(PyObject *object, enum slot slot, PyObject *value) {
-    return put(object, slot, Py_NewRef(value));
+    return put(object, slot, Py_XNewRef(value));
 }
 
 static inline int put_flag(PyObject *object, enum slot slot, int value) {

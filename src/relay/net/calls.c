@@ -47,16 +47,18 @@ int told(PyObject *answer) {
     return is_so;
 }
 
-int number_of(PyObject *object, enum word word, long long *value) {
-    PyObject *found = object == NULL ? NULL : PyObject_GetAttr(object, words[word]);
-    if (found == NULL) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_TypeError, "nothing to ask");
-        }
-        return 0;
+PyObject *member(PyObject *object, enum word word) {
+    if (object == NULL) {
+        PyErr_SetString(PyExc_TypeError, "nothing to ask");
+        return NULL;
     }
-    int is_number = as_number(found, value);
-    Py_DECREF(found);
+    return PyObject_GetAttr(object, words[word]);
+}
+
+int number_of(PyObject *object, enum word word, long long *value) {
+    PyObject *found = member(object, word);
+    int is_number = found != NULL && as_number(found, value);
+    Py_XDECREF(found);
     return is_number;
 }
 

@@ -40,6 +40,10 @@ int done(PyObject *answer);
 /* Whether a call answered yes; -1 with an exception. */
 int told(PyObject *answer);
 
+/* What an object has by this name; a new reference, or NULL with an exception, also where there is
+ * no object. */
+PyObject *member(PyObject *object, enum word word);
+
 /* The number that an object has by this name; 0 with an exception. */
 int number_of(PyObject *object, enum word word, long long *value);
 int set_number(PyObject *object, enum word word, long long value);

@@ -54,7 +54,7 @@ static int add_next(PyObject *window, long long start, long long stop) {
     PyObject *ranges = NULL;
 
     if (is_a(window, WINDOW)) {
-        ranges = PyObject_GetAttr(get(window, WINDOW__came), words[word__RangeSet__ranges]);
+        ranges = member(get(window, WINDOW__came), word__RangeSet__ranges);
         if (ranges == NULL || !is_list(ranges) || !number_in(window, WINDOW__lower, &lower)) {
             Py_XDECREF(ranges);
             return 0;
@@ -199,7 +199,7 @@ static int stream_frame(PyObject *connection, PyObject *frame) {
         is_good = tell_heard(connection, number, data, is_last, 0);
     }
     if (is_good && is_last) {
-        PyObject *ended = PyObject_GetAttr(get(stream, STREAM_sender), words[word_is_finished]);
+        PyObject *ended = member(get(stream, STREAM_sender), word_is_finished);
         int has_ended = told(ended);
         is_good = has_ended >= 0 && (!has_ended || forget(connection, stream));
     } else if (is_good && end > most - end) {

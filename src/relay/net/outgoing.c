@@ -141,7 +141,7 @@ static int leave(PyObject *connection, PyObject *packets, struct run *run, PyObj
     PyObject *train = new_train(number, last, now);
     PyObject *head = PyBytes_FromStringAndSize(frame, 1 + PyBytes_GET_SIZE(label));
     PyObject *first = PyLong_FromLong(FIRST | spins | (long)phase << 2);
-    PyObject *cid = PyObject_GetAttr(get(connection, CONNECTION__peer_cid), words[word_cid]);
+    PyObject *cid = member(get(connection, CONNECTION__peer_cid), word_cid);
     int is_good =
         train != NULL && put_number(train, TRAIN_sent_bytes, bytes) &&
         put_number(train, TRAIN_full, run->limit) && put_shared(train, TRAIN_sender, run->sender) &&
@@ -259,7 +259,7 @@ PyObject *sealed(PyObject *connection, PyObject *payload) {
     }
     long spins = is_true(connection, CONNECTION__spin_bit) ? SPIN : 0;
     PyObject *first = PyLong_FromLong(FIRST | spins | (long)phase << 2);
-    PyObject *cid = PyObject_GetAttr(get(connection, CONNECTION__peer_cid), words[word_cid]);
+    PyObject *cid = member(get(connection, CONNECTION__peer_cid), word_cid);
     PyObject *packet = CALL(get(keys, KEYS_sealer), seal, payload, first, cid,
         get(connection, CONNECTION__packet_number));
     Py_XDECREF(first);
@@ -400,6 +400,7 @@ static int is_everyday(PyObject *connection) {
         !is_a(get(connection, CONNECTION__keys), KEYS) ||
         !is_dict(get(connection, CONNECTION_stirred)) ||
         !is_list(get(connection, CONNECTION__unsaid)) ||
+        get(connection, CONNECTION__home) == NULL ||
         !is_ours(get(connection, CONNECTION__loss))) {
         return 0;
     }

@@ -469,7 +469,7 @@ int is_ours(PyObject *loss) {
     PyObject *control = get(loss, RECOVERY__cc);
     return is_a(control, CONTROL) && is_a(get(control, CONTROL__rtt_monitor), MONITOR) &&
            is_a(get(loss, RECOVERY__pacer), PACER) && is_a(get(loss, RECOVERY_mtu), MTU) &&
-           is_a(get(loss, RECOVERY_reordering), REORDERING);
+           is_a(get(loss, RECOVERY_reordering), REORDERING) && is_list(get(loss, RECOVERY_book));
 }
 
 int acknowledge(
