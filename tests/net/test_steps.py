@@ -263,3 +263,28 @@ def test_what_is_missing_in_a_book_is_an_error(book: str | None, slot: str) -> N
     delattr(getattr(end, book) if book else end, slot)
     with pytest.raises((AttributeError, TypeError)):
         ends.flush(1), ends.say(0, b"\x01")
+
+
+@pytest.mark.parametrize(
+    ("what", "fin", "error"),
+    [("stream", 0, 3), ("connection", 0, 3), ("connection", 1, 3), ("streams", 1, 4)],
+)
+def test_a_peer_that_takes_more_than_it_was_granted_is_refused(
+    what: str, fin: int, error: int
+) -> None:
+    ends = Ends(replace(USUAL, speedups=True), 1)
+    end: Any = ends.ends[1]
+    streams, credit = end._local_max_streams_uni, end._local_max_data
+    stream, at = streams.used << 2 | 2, 0
+    if not fin:  # one that has begun; else all of one in a frame
+        ends.say(0, b"\x0e" + encode_varints((stream, 0, 1)) + b"a")
+        at = 1
+    if what == "stream":
+        end._streams[stream].max_stream_data_local = at + 8
+    elif what == "connection":
+        credit.value = credit.used + 8
+    else:
+        streams.value = streams.used
+    ends.say(0, bytes((0x0E | fin,)) + encode_varints((stream, at, 9)) + bytes(9))
+    assert end.ending is not None
+    assert end.ending.error_code == error
