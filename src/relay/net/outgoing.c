@@ -400,8 +400,7 @@ static int is_everyday(PyObject *connection) {
         !is_a(get(connection, CONNECTION__keys), KEYS) ||
         !is_dict(get(connection, CONNECTION_stirred)) ||
         !is_list(get(connection, CONNECTION__unsaid)) ||
-        get(connection, CONNECTION__home) == NULL ||
-        !is_ours(get(connection, CONNECTION__loss))) {
+        get(connection, CONNECTION__home) == NULL || !is_ours(get(connection, CONNECTION__loss))) {
         return 0;
     }
     if (!number_in(mtu, MTU_size, &size) ||

@@ -140,8 +140,7 @@ static long long fill_from(PyObject *connection, PyObject *stream, long long roo
 /* Whether a stream has more for another packet: 1 or 0, -1 with an exception. */
 static int has_more(PyObject *stream) {
     PyObject *sender = member(stream, word_sender);
-    int is_empty =
-        sender == NULL ? -1 : told(member(sender, word_buffer_is_empty));
+    int is_empty = sender == NULL ? -1 : told(member(sender, word_buffer_is_empty));
     int is_blocked = is_empty ? 1 : told(member(stream, word_is_blocked));
 
     Py_XDECREF(sender);
