@@ -42,6 +42,14 @@ def command(*words):
     )
 
 
+def nodes(kind):
+    """Everything of this kind in the sources, each with its file."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, kind):
+                yield path, node
+
+
 def test_stairs_go_down_only():
     done = command("lint-imports")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -70,10 +78,7 @@ def test_a_test_file_stays_small(path):
 def test_no_fog():
     fog = re.compile(r"(Manager|Handler|Helper|Util|Utils|Context|Base|Impl)$")
     foggy = [
-        f"{name(path)}: {node.name}"
-        for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ClassDef) and fog.search(node.name)
+        f"{name(path)}: {node.name}" for path, node in nodes(ast.ClassDef) if fog.search(node.name)
     ]
     assert not foggy
 
@@ -82,10 +87,8 @@ def test_no_list_is_made_by_a_name_for_its_type():
     """``list[int]()`` raises and swallows an `AttributeError` each time (PEP 585 has it so)."""
     found = [
         f"{name(path)}:{node.lineno}"
-        for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Subscript)
+        for path, node in nodes(ast.Call)
+        if isinstance(node.func, ast.Subscript)
         and isinstance(node.func.value, ast.Name)
         and node.func.value.id in ("deque", "dict", "frozenset", "list", "set", "tuple")
     ]
@@ -96,9 +99,7 @@ def test_nothing_is_raised_within_a_handler_of_groups():
     """It comes in a group itself before Python 3.11.4, which is younger than Debian 12's."""
     wrapped = [
         f"{name(path)}:{node.lineno}"
-        for path in SOURCES
-        for group in ast.walk(ast.parse(path.read_text()))
-        if isinstance(group, ast.TryStar)
+        for path, group in nodes(ast.TryStar)
         for handler in group.handlers
         for node in ast.walk(handler)
         if isinstance(node, ast.Raise)

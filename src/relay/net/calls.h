@@ -9,15 +9,14 @@
 
 /* Every name that is asked for. */
 #define WORDS(WORD)                                                                                \
-    WORD(_RangeSet__ranges) WORD(_came) WORD(_capacity) WORD(_depart_long) WORD(_departures)       \
-    WORD(_detect_loss) WORD(_discard) WORD(_extras) WORD(_fill_from) WORD(_is_ample)               \
-    WORD(_left) WORD(_limit_frame) WORD(_next_event) WORD(_note) WORD(_offer)                      \
-    WORD(_open_stream) WORD(_receive_long) WORD(_refuse) WORD(_reset_frame) WORD(_send_mixed)      \
-    WORD(_send_run) WORD(_stop_frame) WORD(_stream_frame) WORD(_take_in) WORD(acknowledge)         \
-    WORD(acknowledge_all) WORD(add) WORD(add_next) WORD(append) WORD(arrived)                      \
-    WORD(buffer_is_empty) WORD(cid) WORD(every) WORD(is_blocked) WORD(is_finished) WORD(now)       \
-    WORD(open) WORD(popleft) WORD(seal) WORD(seal_run) WORD(sender) WORD(sent)                     \
-    WORD(sent_whole) WORD(space) WORD(start) WORD(stop) WORD(subtract) WORD(used) WORD(value)
+    WORD(_RangeSet__ranges) WORD(_capacity) WORD(_depart_long) WORD(_departures)                   \
+    WORD(_detect_loss) WORD(_discard) WORD(_extras) WORD(_is_ample) WORD(_left)                    \
+    WORD(_limit_frame) WORD(_next_event) WORD(_offer) WORD(_open_stream) WORD(_receive_long)       \
+    WORD(_refuse) WORD(_reset_frame) WORD(_send_mixed) WORD(_send_run) WORD(_stop_frame)           \
+    WORD(_stream_frame) WORD(_take_in) WORD(add) WORD(append) WORD(arrived)                        \
+    WORD(buffer_is_empty) WORD(cid) WORD(every) WORD(is_blocked) WORD(is_finished) WORD(join)      \
+    WORD(now) WORD(open) WORD(popleft) WORD(seal) WORD(seal_run) WORD(sender) WORD(sent)           \
+    WORD(sent_whole) WORD(space) WORD(start) WORD(stop) WORD(used) WORD(value)
 
 #define AS_WORD(text) word_##text,
 

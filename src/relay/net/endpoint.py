@@ -353,7 +353,7 @@ class Endpoint:
                     connection.tell_ids()
                 if line is None:
                     continue
-                for data, size, address in departures:
+                for data, size, address in departures:  # as `Outbox.send`, for each frame
                     to = None if is_connected else address
                     done = 0 if outbox.waiting else send(line.sock, data, size, to)
                     outbox.datagrams += -(-done // size)

@@ -21,6 +21,16 @@ static int capacity(PyObject *connection, long long *room) {
     return 1;
 }
 
+/* The same, noting who is refused; not below 0. */
+static int room_now(PyObject *connection, long long *room) {
+    if (!capacity(connection, room) ||
+        (*room <= 0 && !put_flag(connection, CONNECTION_wants_room, 1))) {
+        return 0;
+    }
+    *room = *room > 0 ? *room : 0;
+    return 1;
+}
+
 PyObject *connection_capacity(PyObject *connection, PyObject *const *args, Py_ssize_t given) {
     PyObject *id = given ? args[0] : Py_None, *stream = NULL;
     PyObject *streams = get(connection, CONNECTION__streams);
@@ -43,8 +53,7 @@ PyObject *connection_capacity(PyObject *connection, PyObject *const *args, Py_ss
     if (!is_simple) {
         return CALL(connection, _capacity, id);
     }
-    if (!capacity(connection, &room) ||
-        (room <= 0 && !put_flag(connection, CONNECTION_wants_room, 1))) {
+    if (!room_now(connection, &room)) {
         return NULL;
     }
     if (stream != NULL) {
@@ -79,11 +88,7 @@ PyObject *connection_is_ample(PyObject *connection, PyObject *const *args, Py_ss
     if (most - (next >> 2) <= SPARE) {
         Py_RETURN_FALSE;
     }
-    if (!capacity(connection, &room) ||
-        (room <= 0 && !put_flag(connection, CONNECTION_wants_room, 1))) {
-        return NULL;
-    }
-    return PyBool_FromLong((room > 0 ? room : 0) >= wanted);
+    return room_now(connection, &room) ? PyBool_FromLong(room >= wanted) : NULL;
 }
 
 /* A varint (RFC 9000, 16), as short as it can be; a new reference. */

@@ -66,23 +66,15 @@ static int add_next(PyObject *window, long long start, long long stop) {
         if (!put_number(window, WINDOW__lower, lower)) {
             is_longer = -1;
         } else if (PyList_GET_SIZE(ranges) > 1) {
-            PyObject *zero = PyLong_FromLong(0);
-            if (!done(
-                    CALL(get(window, WINDOW__came), subtract, zero, get(window, WINDOW__lower)))) {
-                is_longer = -1;
-            }
-            Py_XDECREF(zero);
+            PyObject *came = get(window, WINDOW__came);
+            is_longer = done(PyObject_CallMethod(came, "subtract", "iL", 0, lower)) ? 1 : -1;
         }
     }
     Py_XDECREF(ranges);
     if (is_longer) {
         return is_longer > 0;
     }
-    PyObject *ends[] = {PyLong_FromLongLong(start), PyLong_FromLongLong(stop)};
-    int is_good = done(CALL(window, add_next, ends[0], ends[1]));
-    Py_XDECREF(ends[0]);
-    Py_XDECREF(ends[1]);
-    return is_good;
+    return done(PyObject_CallMethod(window, "add_next", "LL", start, stop));
 }
 
 /* Have a method of the connection hear a frame. */
@@ -267,12 +259,10 @@ static int ack_frame(PyObject *connection, PyObject *frame, double now) {
                   acknowledge(loss, space, first, last, delay, now);
     } else {
         PyObject *ranges = PyList_GetSlice(said, 0, PyList_GET_SIZE(said));
-        PyObject *wait = PyFloat_FromDouble(delay), *at = PyFloat_FromDouble(now);
-        is_good = ranges != NULL && PyList_Reverse(ranges) == 0 &&
-                  done(CALL(loss, acknowledge_all, space, ranges, wait, at));
+        is_good =
+            ranges != NULL && PyList_Reverse(ranges) == 0 &&
+            done(PyObject_CallMethod(loss, "acknowledge_all", "OOdd", space, ranges, delay, now));
         Py_XDECREF(ranges);
-        Py_XDECREF(wait);
-        Py_XDECREF(at);
     }
     if (is_good && is_true(loss, RECOVERY_lost_foreign)) {
         is_good = put_flag(loss, RECOVERY_lost_foreign, 0) &&
@@ -355,14 +345,8 @@ static int came(
         return 0;
     }
     if (!is_next) {
-        PyObject *numbers[] = {
-            PyLong_FromLongLong(count), PyLong_FromLongLong(number), PyFloat_FromDouble(now)};
-        int is_good = done(CALL(connection, _came, numbers[0], numbers[1],
-            is_eliciting ? Py_True : Py_False, numbers[2]));
-        for (int index = 0; index < 3; index++) {
-            Py_XDECREF(numbers[index]);
-        }
-        return is_good;
+        return done(PyObject_CallMethod(
+            connection, "_came", "LLOd", count, number, is_eliciting ? Py_True : Py_False, now));
     }
     if (!put_time(connection, CONNECTION__alive_at, now) ||
         !put_flag(connection, CONNECTION__ack_eliciting_sent_since_receipt, 0) ||

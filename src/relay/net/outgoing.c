@@ -119,10 +119,40 @@ int enter_train(PyObject *connection, PyObject *train, long long count, PyObject
                put_flag(connection, CONNECTION__ack_eliciting_sent_since_receipt, 1));
 }
 
+/* What a packet's header begins with, and the peer's id in it; 0 with an exception, and then either
+ * may be NULL. */
+static int begin_header(PyObject *connection, PyObject **first, PyObject **cid) {
+    PyObject *keys = get(connection, CONNECTION__keys);
+    long spins = is_true(connection, CONNECTION__spin_bit) ? SPIN : 0;
+    long long phase;
+
+    if (!number_in(keys, KEYS_phase, &phase)) {
+        return 0;
+    }
+    *first = PyLong_FromLong(FIRST | spins | (long)phase << 2);
+    *cid = member(get(connection, CONNECTION__peer_cid), word_cid);
+    return *first != NULL && *cid != NULL;
+}
+
+/* Have a pacer count packets that left; 0 with an exception. */
+static int spend(PyObject *pacer, long long count) {
+    double bucket, paced;
+
+    if (is_none(pacer, PACER_packet_time)) {
+        return 1;
+    }
+    if (!time_in(pacer, PACER_packet_time, &paced) || !time_in(pacer, PACER_bucket_time, &bucket)) {
+        return 0;
+    }
+    double left = bucket - paced * (double)count;
+    return put_time(pacer, PACER_bucket_time, left > 0.0 ? left : 0.0);
+}
+
 /* Seal a run, and note it where it is noted. */
 static int leave(PyObject *connection, PyObject *packets, struct run *run, PyObject *now) {
     PyObject *keys = get(connection, CONNECTION__keys), *label = get(run->sender, SENDER_label);
-    long long number, phase, size = run->stop - run->start;
+    PyObject *first = NULL, *cid = NULL;
+    long long number, size = run->stop - run->start;
     char frame[1 + LABEL] = {TO_END};
 
     if (!is_bytes(label) || PyBytes_GET_SIZE(label) > LABEL || !is_a(keys, KEYS)) {
@@ -130,21 +160,18 @@ static int leave(PyObject *connection, PyObject *packets, struct run *run, PyObj
         return 0;
     }
     memcpy(frame + 1, PyBytes_AS_STRING(label), (size_t)PyBytes_GET_SIZE(label));
-    if (!number_in(connection, CONNECTION__packet_number, &number) ||
-        !number_in(keys, KEYS_phase, &phase)) {
+    if (!number_in(connection, CONNECTION__packet_number, &number)) {
         return 0;
     }
-    long spins = is_true(connection, CONNECTION__spin_bit) ? SPIN : 0;
     run->count = size ? (size - 1) / run->step + 1 : 1; /* an end without bytes is a packet, too */
     long long last = number + run->count - 1;
     long long bytes = size + run->count * (run->limit - run->step);
     PyObject *train = new_train(number, last, now);
     PyObject *head = PyBytes_FromStringAndSize(frame, 1 + PyBytes_GET_SIZE(label));
-    PyObject *first = PyLong_FromLong(FIRST | spins | (long)phase << 2);
-    PyObject *cid = member(get(connection, CONNECTION__peer_cid), word_cid);
     int is_good =
-        train != NULL && put_number(train, TRAIN_sent_bytes, bytes) &&
-        put_number(train, TRAIN_full, run->limit) && put_shared(train, TRAIN_sender, run->sender) &&
+        train != NULL && begin_header(connection, &first, &cid) &&
+        put_number(train, TRAIN_sent_bytes, bytes) && put_number(train, TRAIN_full, run->limit) &&
+        put_shared(train, TRAIN_sender, run->sender) &&
         put_number(train, TRAIN_start, run->start) && put_number(train, TRAIN_stop, run->stop) &&
         put_number(train, TRAIN_step, run->step) && put_flag(train, TRAIN_fin, run->fin);
     if (is_good) {
@@ -182,7 +209,7 @@ static int send_run(PyObject *connection, PyObject *packets, PyObject *now) {
     if (!is_a(sender, SENDER)) {
         return told(CALL(connection, _send_run, now, packets));
     }
-    struct run run = {.stream = stream, .sender = sender};
+    struct run run = {.sender = sender};
     long long overhead, window, flying, granted, most;
     double bucket, paced = 0.0;
     if (!number_in(sender, SENDER_highest_offset, &run.start) ||
@@ -237,10 +264,7 @@ static int send_run(PyObject *connection, PyObject *packets, PyObject *now) {
     if (is_good && run.is_last) {
         is_good = put_flag(sender, SENDER_buffer_is_empty, 1) && PyDict_DelItem(stirred, id) == 0;
     }
-    if (is_good && !is_none(pacer, PACER_packet_time)) {
-        double left = bucket - paced * (double)run.count;
-        is_good = put_time(pacer, PACER_bucket_time, left > 0.0 ? left : 0.0);
-    }
+    is_good = is_good && spend(pacer, run.count);
     Py_DECREF(id);
     Py_DECREF(stream);
     Py_DECREF(sender);
@@ -248,29 +272,21 @@ static int send_run(PyObject *connection, PyObject *packets, PyObject *now) {
 }
 
 PyObject *sealed(PyObject *connection, PyObject *payload) {
-    PyObject *keys = get(connection, CONNECTION__keys);
+    PyObject *keys = get(connection, CONNECTION__keys), *first = NULL, *cid = NULL, *packet = NULL;
     PyObject *pacer = get(get(connection, CONNECTION__loss), RECOVERY__pacer);
-    long long number, phase;
-    double bucket, paced;
+    long long number;
 
-    if (payload == NULL || !number_in(connection, CONNECTION__packet_number, &number) ||
-        !number_in(keys, KEYS_phase, &phase)) {
+    if (payload == NULL || !number_in(connection, CONNECTION__packet_number, &number)) {
         return NULL;
     }
-    long spins = is_true(connection, CONNECTION__spin_bit) ? SPIN : 0;
-    PyObject *first = PyLong_FromLong(FIRST | spins | (long)phase << 2);
-    PyObject *cid = member(get(connection, CONNECTION__peer_cid), word_cid);
-    PyObject *packet = CALL(get(keys, KEYS_sealer), seal, payload, first, cid,
-        get(connection, CONNECTION__packet_number));
+    if (begin_header(connection, &first, &cid)) {
+        packet = CALL(get(keys, KEYS_sealer), seal, payload, first, cid,
+            get(connection, CONNECTION__packet_number));
+    }
     Py_XDECREF(first);
     Py_XDECREF(cid);
     int is_good = packet != NULL && is_bytes(packet) &&
-                  put_number(connection, CONNECTION__packet_number, number + 1);
-    if (is_good && !is_none(pacer, PACER_packet_time)) {
-        is_good = time_in(pacer, PACER_packet_time, &paced) &&
-                  time_in(pacer, PACER_bucket_time, &bucket) &&
-                  put_time(pacer, PACER_bucket_time, bucket > paced ? bucket - paced : 0.0);
-    }
+                  put_number(connection, CONNECTION__packet_number, number + 1) && spend(pacer, 1);
     if (!is_good) {
         Py_CLEAR(packet);
     }

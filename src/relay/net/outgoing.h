@@ -13,7 +13,7 @@ static const long long FAR = 1 << 30; /* offsets from here on take more than fou
 
 /* Bytes of a stream that are about to leave. */
 struct run {
-    PyObject *stream, *sender, *data;
+    PyObject *sender, *data;
     long long start, stop, step, limit, most, count, credit_used;
     int fin, is_last;
 };

@@ -487,14 +487,8 @@ int acknowledge(
         }
     }
     if (!count) {
-        PyObject *numbers[] = {PyLong_FromLongLong(first), PyLong_FromLongLong(last),
-            PyFloat_FromDouble(delay), PyFloat_FromDouble(now)};
-        int is_good =
-            done(CALL(loss, acknowledge, space, numbers[0], numbers[1], numbers[2], numbers[3]));
-        for (int index = 0; index < 4; index++) {
-            Py_XDECREF(numbers[index]);
-        }
-        return is_good;
+        return done(
+            PyObject_CallMethod(loss, "acknowledge", "OLLdd", space, first, last, delay, now));
     }
     if (last > largest && !put_number(space, SPACE_largest_acked_packet, last)) {
         return 0;

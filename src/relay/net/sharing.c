@@ -78,7 +78,7 @@ static int carry(PyObject *train, PyObject *handlers, struct run *run) {
  * with an exception. */
 static long long frame_out(PyObject *connection, PyObject *stream, long long room, PyObject *frames,
     PyObject *train, PyObject *handlers) {
-    struct run run = {.stream = stream, .sender = get(stream, STREAM_sender)};
+    struct run run = {.sender = get(stream, STREAM_sender)};
     PyObject *label = get(run.sender, SENDER_label), *head = NULL;
     long long granted, most, wrote = -1;
 
@@ -124,9 +124,8 @@ static long long fill_from(PyObject *connection, PyObject *stream, long long roo
 
     if (!is_a(sender, SENDER) || stops || !is_true(sender, SENDER_is_orderly) ||
         is_true(sender, SENDER_reset_pending)) {
-        PyObject *left = PyLong_FromLongLong(room);
-        PyObject *answer = CALL(connection, _fill_from, stream, left, frames, train, handlers);
-        Py_XDECREF(left);
+        PyObject *answer = PyObject_CallMethod(
+            connection, "_fill_from", "OLOOO", stream, room, frames, train, handlers);
         int is_number = answer != NULL && as_number(answer, &wrote);
         Py_XDECREF(answer);
         return is_number ? wrote : -1;
@@ -177,30 +176,9 @@ static int fill(
     return is_good && put_shared(train, TRAIN_handlers, handlers);
 }
 
-/* The frames of a packet, joined; NULL with an exception. */
-static PyObject *payload_of(PyObject *frames) {
-    Py_ssize_t size = 0, count = PyList_GET_SIZE(frames);
-
-    for (Py_ssize_t at = 0; at < count; at++) {
-        if (!is_bytes(PyList_GET_ITEM(frames, at))) {
-            PyErr_SetString(PyExc_TypeError, "frames are bytes");
-            return NULL;
-        }
-        size += PyBytes_GET_SIZE(PyList_GET_ITEM(frames, at));
-    }
-    PyObject *payload = PyBytes_FromStringAndSize(NULL, size);
-    char *to = payload == NULL ? NULL : PyBytes_AS_STRING(payload);
-    for (Py_ssize_t at = 0; to != NULL && at < count; at++) {
-        PyObject *frame = PyList_GET_ITEM(frames, at);
-        memcpy(to, PyBytes_AS_STRING(frame), (size_t)PyBytes_GET_SIZE(frame));
-        to += PyBytes_GET_SIZE(frame);
-    }
-    return payload;
-}
-
 int send_mixed(PyObject *connection, PyObject *packets, PyObject *now) {
     PyObject *control = get(get(connection, CONNECTION__loss), RECOVERY__cc);
-    PyObject *train = NULL, *packet = NULL, *payload = NULL;
+    PyObject *train = NULL, *packet = NULL, *payload = NULL, *empty = NULL;
     long long number, size, window, flying, overhead;
     int answer = -1;
 
@@ -221,7 +199,8 @@ int send_mixed(PyObject *connection, PyObject *packets, PyObject *now) {
         answer = 0;
         goto over;
     }
-    payload = payload_of(frames);
+    empty = PyBytes_FromStringAndSize(NULL, 0);
+    payload = CALL(empty, join, frames);
     packet = sealed(connection, payload);
     if (packet != NULL && put_number(train, TRAIN_sent_bytes, PyBytes_GET_SIZE(packet)) &&
         put_shared(train, TRAIN_full, get(train, TRAIN_sent_bytes)) &&
@@ -234,6 +213,7 @@ over:
     Py_XDECREF(frames);
     Py_XDECREF(handlers);
     Py_XDECREF(train);
+    Py_XDECREF(empty);
     Py_XDECREF(payload);
     Py_XDECREF(packet);
     return answer;
