@@ -8,6 +8,7 @@ module must not know the tables' meaning.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path as File
@@ -19,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from relay.errors import BadRequest, LimitExceeded
+from relay.records.pulse import Pulse
 from relay.records.store import StoreError
 from relay.records.tables import counters
 
@@ -57,7 +59,28 @@ class Database:
         self._engine = engine
         self._shown = shown
         self._file = file
+        self._beside = None if file is None else [f"{file}{end}" for end in _BESIDE]
         self._which = which(file)
+        self._pulse = None if file is None else Pulse(file)
+        self._pulse_has: dict[Any, Any] = {}
+
+    def version(self) -> tuple[int, int] | None:
+        """What is another one after every commit of anybody's, where that is known for nothing.
+
+        Raises `StoreError` as `read` does where the file is gone.
+        """
+        if self._pulse is None:
+            return None
+        self._require_file()
+        version = self._pulse.beat()
+        self._require_beside(self._pulse_has)
+        return version
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        if self._pulse is not None:
+            self._pulse.close()
+        await self._engine.dispose()
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -100,7 +123,7 @@ class Database:
         """Raises `StoreError` when what stands beside the file is no longer what this connection,
         about which that much is ``known``, has open: it holds what was written last, and stays for
         as long as anybody has it open."""
-        beside = self._file and tuple(which(File(f"{self._file}{end}")) for end in _BESIDE)
+        beside = self._beside and tuple(map(which, self._beside))
         if beside and None not in beside and _WHICH not in known:
             known[_WHICH] = beside
         if known.get(_WHICH, beside) != beside:
@@ -115,13 +138,15 @@ class Database:
             raise BadRequest(f"there is {named} already") from None
 
 
-def which(file: File | None) -> tuple[int, int] | None:
+def which(file: File | str | None) -> tuple[int, int] | None:
     """What tells a file from every other; ``None`` where there is none."""
+    if file is None:
+        return None
     try:
-        found = file.stat() if file is not None else None
+        found = os.stat(file)
     except OSError:
         return None
-    return None if found is None else (found.st_dev, found.st_ino)
+    return found.st_dev, found.st_ino
 
 
 def explained(error: BaseException) -> str:

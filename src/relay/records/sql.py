@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path as File
 
 from sqlalchemy import ColumnElement, Delete, and_, bindparam, delete, insert, or_, select, update
@@ -18,6 +19,7 @@ from relay.auth.grant import Grant
 from relay.auth.revocation import MAX_REVOCATIONS, Revocation, outliving
 from relay.records.database import Database, next_number, require_room, rows_of
 from relay.records.kept import Sealed
+from relay.records.pulse import Standing
 from relay.records.rows import (
     grant_text,
     read_change,
@@ -47,6 +49,8 @@ class SqlRecords:
         """``shown`` is what errors call the store, ``file`` where SQLite has it."""
         self._engine = engine
         self._database = Database(engine, shown, file)
+        self._changes: Standing[list[Change]] = Standing(self._database.version)
+        self._marks: Standing[Mapping[str, int]] = Standing(self._database.version)
         self.quotas = SqlQuotas(self._database)
         self.secrets = SqlSecrets(self._database)
         self.keys = SqlKeys(self._database)
@@ -143,6 +147,9 @@ class SqlRecords:
 
     async def changes(self, after: int) -> list[Change]:
         """Changes after that number."""
+        return await self._changes.ask(after, partial(self._read_changes, after))
+
+    async def _read_changes(self, after: int) -> list[Change]:
         wanted = select(revocations).where(revocations.c.changed > after)
         async with self._database.read() as connection:
             rows = await rows_of(connection, wanted.order_by(revocations.c.changed).limit(MAX_PAGE))
@@ -172,6 +179,9 @@ class SqlRecords:
 
     async def marks(self) -> Mapping[str, int]:
         """Where each kind of change has got to."""
+        return await self._marks.ask((), self._read_marks)
+
+    async def _read_marks(self) -> Mapping[str, int]:
         async with self._database.read() as connection:
             found = await rows_of(connection, select(counters))
         return {row["name"]: row["value"] for row in found}
@@ -201,7 +211,7 @@ class SqlRecords:
 
     async def close(self) -> None:
         """Let go of the store."""
-        await self._engine.dispose()
+        await self._database.close()
 
 
 async def _token(connection: AsyncConnection, prefix: str) -> StoredToken | None:
