@@ -13,6 +13,7 @@ import pytest
 from relay.errors import OverQuota
 from relay.net.steer import Share
 from relay.quota import Ledger, Limits, QuotaSettings, Tab
+from relay.quota.purse import INTERVAL
 from relay.server import shares
 from relay.server.colleagues import Colleagues
 from relay.server.shares import FIRST, Shares, known
@@ -131,6 +132,7 @@ def test_who_is_silent_keeps_what_it_holds_and_the_others_go_on(tmp_path: Path) 
             async with asyncio.timeout(5):
                 while workers[FIRST].shares.lender.lent("a", "sessions") > 100 - held:
                     await asyncio.sleep(0.01)
+            await asyncio.sleep(INTERVAL)  # for as long it stands that there are no more
             tabs = [await workers[0].enter() for _ in range(held + 3)]
             assert sum(tab is not None for tab in tabs) == held
             workers[2] = fresh

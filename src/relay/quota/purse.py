@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from relay.beat import BEAT
 from relay.quota.pace import GRAIN
 
-INTERVAL = 0.2
+INTERVAL = BEAT
 """Seconds between two times at which it is seen who needs what."""
 
 FLOOR = 0.5

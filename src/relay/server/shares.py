@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from relay.beat import rest
 from relay.errors import RelayError, Unavailable
 from relay.peer.house import House
 from relay.quota import Account, Borrower, Ledger, Lender, portion
@@ -72,19 +73,19 @@ class Shares:
         """Report for ever. Whoever calls owns the task."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL):
+                async with asyncio.timeout(rest(INTERVAL)):
                     await self._pressed.wait()
             self._pressed.clear()
-            await self._turn()
-            await asyncio.sleep(GAP)
+            if await self._turn():
+                await asyncio.sleep(GAP)
 
-    async def _turn(self) -> None:
-        """One report and its answer."""
+    async def _turn(self) -> bool:
+        """One report and its answer, if there is anything to tell; whether there was."""
         now = self._clock()
         report = self._borrower.report()
         is_quiet = not (report["full"] or report["counts"] or report["rates"])
         if is_quiet and now - self._told_at < QUIET:
-            return
+            return False
         self._told_at = now
         try:
             if self._own == FIRST:
@@ -95,9 +96,10 @@ class Shares:
                 )
         except RelayError:
             self._borrower.fail(self._clock())  # whoever asks all workers says that it is silent
-            return
+            return True
         if not self._borrower.settle(answer, self._clock()):
             self._pressed.set()
+        return True
 
     async def _borrow(self, worker: int, report: dict[str, Any]) -> Any:
         """A worker reports, to us who lend."""
