@@ -23,7 +23,7 @@ from relay.session import events
 from relay.wire import unread
 from relay.wire.messages import SubscribeUpdate as Demand
 
-from .conftest import World
+from .conftest import World, token
 from .test_interpreter import (
     CAM,
     frames,
@@ -52,6 +52,18 @@ def test_a_group_may_go_on_with_any_byte(draft: Draft, byte: int) -> None:
     peer.bring(head(draft, 7, 0), objects(draft, payload, payload))
     assert frames(viewer) == b"\x08" + payload + b"\x08" + payload
     assert len(viewer.take(events.GroupFinished)) == 1
+
+
+def test_a_stream_that_is_broken_off_before_anything_came_is_over(
+    world: World, draft: Draft
+) -> None:
+    peer = world.peer(draft, f"/demo?jwt={token()}")
+    stream = peer.end.open_bidi()
+    peer.end.reset(stream, 0)
+    peer.end.reset(peer.end.open_uni(), 0)
+    world.run()
+    assert list(peer.resets) == [stream]
+    assert peer.lost is None
 
 
 @where_requests_have_streams

@@ -447,6 +447,16 @@ def test_unknown_streams_cost_only_themselves() -> None:
     assert {what[0] for what in end.sent if what[1] in (0, 6)} == {"stream_reset", "stream_stopped"}
 
 
+def test_what_is_broken_off_before_anything_came_is_ended_on_our_half_too() -> None:
+    server, end = hostile()
+    end.sent.clear()
+    server.stream_reset(0, 0)  # two ways
+    server.stream_reset(6, 0)  # one
+    server.stream_reset(1, 0)  # our own, which is over
+    assert end.sent == [("stream_reset", 0, 0)]
+    assert end.closed is None
+
+
 def test_an_oversized_message_ends_the_session() -> None:
     server, end = hostile()
     server.stream_received(0, bytes.fromhex("02bfffffff") + b"x" * 9, False)

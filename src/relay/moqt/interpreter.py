@@ -210,9 +210,11 @@ class Interpreter:
         self._tell()
 
     def stream_reset(self, stream: int, code: int) -> None:
-        """The peer broke off its half of a stream."""
+        """The peer broke off its half of a stream, which may be all that ever came of it."""
         if stream in self._buffers:
             self._line_ended(stream, True)
+        elif not is_uni(stream):
+            self.below.reset(stream, REGISTERED.say(Cancelled.code))
         else:
             self.groups.broken(stream, code)
         self._tell()

@@ -99,8 +99,7 @@ class LiteSession:
         self.limits_hit: set[LimitHit] = set()
         self._early = 0
         self._unread = Unread()
-        self._next_id = 0
-        self._next_question = 0
+        self._next_id = self._next_question = 0
 
     # -- what the conversation is --------------------------------------------------------------
 
@@ -181,9 +180,11 @@ class LiteSession:
         return drained
 
     def stream_reset(self, stream: int, code: int) -> list[Event]:
-        """The peer broke off its half of a stream."""
+        """The peer broke off its half of a stream, which may be all that ever came of it."""
         if (flow := self._flows.get(stream)) is not None:
             flow.reset(self._heard(code))
+        elif is_server_opened(stream) == self.client and not is_uni(stream):
+            self.break_off(stream, Cancelled.code)
         return self._drain()
 
     def stream_stopped(self, stream: int, code: int) -> list[Event]:
