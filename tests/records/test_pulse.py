@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path as Folder
 
 import pytest
+from sqlalchemy import text
 
 from relay.auth.revocation import Revocation
 from relay.records.opening import open_records
-from relay.records.pulse import TRUSTED, Pulse, Standing
+from relay.records.pulse import TRUSTED, FilePulse, ServerPulse, Standing, Version
 from relay.records.sql import SqlRecords
 from relay.records.store import StoreError
 
@@ -22,48 +23,92 @@ def plain(place: Folder) -> sqlite3.Connection:
     return sqlite3.connect(place, timeout=0, isolation_level=None)
 
 
-def test_every_commit_is_a_beat(tmp_path: Folder) -> None:
+def told(version: list[Version]) -> Callable[[], Awaitable[Version]]:
+    async def now() -> Version:
+        return version[0]
+
+    return now
+
+
+def test_every_commit_to_a_file_is_a_beat(tmp_path: Folder) -> None:
     place = tmp_path / "a b?#.db"
-    ours, theirs = Pulse(place), plain(place)
-    first = ours.beat()
-    assert first is not None
-    assert ours.beat() == first
-    theirs.execute("CREATE TABLE t (n)")
-    theirs.execute("BEGIN")
-    theirs.execute("INSERT INTO t VALUES (1)")
-    second = ours.beat()
-    assert second not in (None, first)
-    assert ours.beat() == second, "nothing is committed"
-    theirs.execute("COMMIT")
-    assert ours.beat() not in (None, first, second)
-    theirs.close()
-    ours.close()
+
+    async def main() -> None:
+        ours, theirs = FilePulse(place), plain(place)
+        first = await ours.beat()
+        assert first is not None
+        assert await ours.beat() == first
+        theirs.execute("CREATE TABLE t (n)")
+        theirs.execute("BEGIN")
+        theirs.execute("INSERT INTO t VALUES (1)")
+        second = await ours.beat()
+        assert second not in (None, first)
+        assert await ours.beat() == second, "nothing is committed"
+        theirs.execute("COMMIT")
+        assert await ours.beat() not in (None, first, second)
+        theirs.close()
+        await ours.close()
+
+    asyncio.run(main())
 
 
-def test_nothing_is_told_where_it_cannot_be_known(tmp_path: Folder) -> None:
+def test_nothing_is_told_of_a_file_where_it_cannot_be_known(tmp_path: Folder) -> None:
     place = tmp_path / "a.db"
-    ours = Pulse(place)
-    assert ours.beat() is None
-    assert not place.exists()
-    theirs = plain(place)
-    theirs.execute("CREATE TABLE t (n)")
-    before = ours.beat()
-    assert before is not None
-    theirs.execute("BEGIN EXCLUSIVE")
-    assert ours.beat() is None
-    theirs.execute("INSERT INTO t VALUES (1)")
-    theirs.execute("COMMIT")
-    assert ours.beat() not in (None, before), "another connection counts anew"
-    theirs.close()
-    ours.close()
-    assert ours.beat() is None, "closed for good"
+
+    async def main() -> None:
+        ours = FilePulse(place)
+        assert await ours.beat() is None
+        assert not place.exists()
+        theirs = plain(place)
+        theirs.execute("CREATE TABLE t (n)")
+        before = await ours.beat()
+        assert before is not None
+        theirs.execute("BEGIN EXCLUSIVE")
+        assert await ours.beat() is None
+        theirs.execute("INSERT INTO t VALUES (1)")
+        theirs.execute("COMMIT")
+        assert await ours.beat() not in (None, before), "another connection counts anew"
+        theirs.close()
+        await ours.close()
+        assert await ours.beat() is None, "closed for good"
+
+    asyncio.run(main())
+
+
+def test_every_commit_to_a_server_is_a_beat(postgres: Callable[[], str]) -> None:
+    async def main() -> None:
+        store = await open_records(postgres())
+        assert isinstance(store, SqlRecords)
+        ours, engine = ServerPulse(store._engine), store._engine
+        first = await ours.beat()
+        assert first is not None
+        assert set(await asyncio.gather(*(ours.beat() for _ in range(20)))) == {first}
+        async with engine.connect() as theirs:
+            await theirs.execute(text("CREATE TABLE t (n int)"))
+            begun = await ours.beat()  # of which nothing is seen
+            await theirs.commit()
+            done = await ours.beat()
+            assert done not in (None, first, begun)
+            assert await ours.beat() == done
+            ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> "
+            await theirs.execute(text(f"{ends} pg_backend_pid() AND datname = current_database()"))
+        assert await ours.beat() is None
+        async with asyncio.timeout(5):
+            while (anew := await ours.beat()) is None:  # what else was left behind fails, too
+                pass
+        assert anew != done, "another connection counts anew"
+        await ours.close()
+        assert await ours.beat() is None, "closed for good"
+        await store.close()
+
+    asyncio.run(main())
 
 
 def test_an_answer_stands_until_there_is_another_version() -> None:
-    version: list[int | None] = [1]
+    version: list[Version] = [(1, 1)]
     clock = [0.0]
     asked: list[str] = []
-    standing: Standing[str] = Standing(lambda: version[0], lambda: clock[0])
+    standing: Standing[str] = Standing(told(version), lambda: clock[0])
 
     def read(answer: str) -> Callable[[], Awaitable[str]]:
         async def reading() -> str:
@@ -78,7 +123,7 @@ def test_an_answer_stands_until_there_is_another_version() -> None:
         assert await standing.ask(1, read("a")) == "a"
         assert await standing.ask(1, read("b")) == "a"
         assert await standing.ask(2, read("c")) == "c", "another question"
-        version[0] = 2
+        version[0] = 1, 2
         assert await standing.ask(2, read("d")) == "d", "another version"
         clock[0] += TRUSTED - 0.1
         assert await standing.ask(2, read("e")) == "d"
@@ -87,12 +132,12 @@ def test_an_answer_stands_until_there_is_another_version() -> None:
         version[0] = None
         assert await standing.ask(2, read("g")) == "g", "no version"
         assert await standing.ask(2, read("h")) == "h"
-        version[0] = 2
+        version[0] = 1, 2
         assert await standing.ask(2, read("i")) == "i", "what had no version does not stand"
-        version[0] = 3
+        version[0] = 1, 3
         with pytest.raises(StoreError):
             await standing.ask(2, read("trouble"))
-        version[0] = 2
+        version[0] = 1, 2
         assert await standing.ask(2, read("j")) == "j"
 
     asyncio.run(main())
@@ -100,12 +145,14 @@ def test_an_answer_stands_until_there_is_another_version() -> None:
 
 
 def test_what_is_committed_while_it_is_read_is_asked_for_again() -> None:
-    version = [1]
-    standing: Standing[int] = Standing(lambda: version[0])
+    version: list[Version] = [(1, 0)]
+    standing: Standing[int] = Standing(told(version))
+    seen = 0
 
     async def read() -> int:
-        seen = version[0]
-        version[0] += 1  # by somebody else, right after we looked
+        nonlocal seen
+        seen += 1
+        version[0] = 1, seen  # by somebody else, right after we looked
         return seen
 
     async def main() -> None:
@@ -116,7 +163,7 @@ def test_what_is_committed_while_it_is_read_is_asked_for_again() -> None:
 
 
 def test_others_have_their_turn_while_nothing_changes() -> None:
-    standing: Standing[int] = Standing(lambda: 1)
+    standing: Standing[int] = Standing(told([(1, 1)]))
 
     async def read() -> int:
         return 1
@@ -131,8 +178,7 @@ def test_others_have_their_turn_while_nothing_changes() -> None:
     asyncio.run(main())
 
 
-def test_a_store_at_rest_is_not_asked(tmp_path: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = f"sqlite:///{tmp_path}/relay.db"
+def test_a_store_at_rest_is_not_asked(lasting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     for name in ("_read_changes", "_read_marks"):
         was = getattr(SqlRecords, name)
@@ -144,7 +190,7 @@ def test_a_store_at_rest_is_not_asked(tmp_path: Folder, monkeypatch: pytest.Monk
         monkeypatch.setattr(SqlRecords, name, spied)
 
     async def main() -> None:
-        ours, theirs = await open_records(url), await open_records(url)
+        ours, theirs = await open_records(lasting), await open_records(lasting)
         for _ in range(3):
             assert await ours.changes(0) == []
             marks = await ours.marks()

@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from relay.errors import BadRequest, LimitExceeded
-from relay.records.pulse import Pulse
+from relay.records.pulse import FilePulse, Pulse, ServerPulse, Version
 from relay.records.store import StoreError
 from relay.records.tables import counters
 
@@ -61,25 +61,22 @@ class Database:
         self._file = file
         self._beside = None if file is None else [f"{file}{end}" for end in _BESIDE]
         self._which = which(file)
-        self._pulse = None if file is None else Pulse(file)
+        self._pulse: Pulse = ServerPulse(engine) if file is None else FilePulse(file)
         self._pulse_has: dict[Any, Any] = {}
 
-    def version(self) -> tuple[int, int] | None:
-        """What is another one after every commit of anybody's, where that is known for nothing.
+    async def version(self) -> Version:
+        """What is another one after every commit of anybody's, where that is known.
 
         Raises `StoreError` as `read` does where the file is gone.
         """
-        if self._pulse is None:
-            return None
         self._require_file()
-        version = self._pulse.beat()
+        version = await self._pulse.beat()
         self._require_beside(self._pulse_has)
         return version
 
     async def close(self) -> None:
         """Let go of the store."""
-        if self._pulse is not None:
-            self._pulse.close()
+        await self._pulse.close()
         await self._engine.dispose()
 
     @asynccontextmanager
