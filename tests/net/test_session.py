@@ -141,14 +141,14 @@ async def test_closing_says_code_and_reason_to_both_ends_once(house, scheme, nea
 async def test_what_arrives_in_one_turn_is_one_piece(house, scheme) -> None:
     async with house() as home:
         pair = await home.pair(scheme)
-        listen, turns = home.endpoint._listen, 0
+        turn, turns = home.endpoint._turn, 0
 
         def counted(*heard: Any) -> Any:
             nonlocal turns
             turns += 1
-            return listen(*heard)
+            return turn(*heard)
 
-        home.endpoint._listen = counted
+        home.endpoint._turn = counted
         stream = pair.near.open_uni()
         for _ in range(100):
             pair.near.send(stream, b"x" * 80)

@@ -200,7 +200,9 @@ class Endpoint:
             self._troubled(sock, trouble)
         if self.strays is not None:
             runs = self.strays.keep(self._sockets.index(sock), runs)
-        for _, datagrams in runs:  # as `_hear`, for each frame and acknowledgement
+        if len(runs) == 1 and not self._patience.left and self._listen_to_one(*runs[0]):
+            return
+        for _, datagrams in runs:  # as `_hear`
             self.bytes_in += sum(map(len, datagrams))
             self.datagrams_in += len(datagrams)
         if self._patience.left:
@@ -220,6 +222,31 @@ class Endpoint:
             self.bytes_in += sum(map(len, datagrams))
             self.datagrams_in += len(datagrams)
         self._patience.hear(source, sock, runs)
+
+    def _listen_to_one(self, address: Address, datagrams: list[bytes]) -> bool:
+        """A little that one settled connection sent, and nothing else came: a frame, mostly, or an
+        acknowledgement. The same as `_listen`; False, and nothing is done, where it is not so."""
+        first, size = datagrams[0], sum(map(len, datagrams))
+        connection = self._routes.get(first[1:_ID_END]) if first and first[0] < 0x80 else None
+        if connection is None or len(datagrams) > PORTION or size >= PORTION * LARGE:
+            return False
+        self.bytes_in += size
+        self.datagrams_in += len(datagrams)
+        engine, now = connection.engine, monotonic()
+        try:
+            engine.receive(datagrams, address, now)
+        except Exception as error:
+            connection.fail(error)
+        if engine.has_news:
+            self._turn((connection,))
+        else:
+            if connection.deadline is not None or engine.is_impatient:
+                self._timers.arm(connection, len(self._lines))
+            if self.awake:
+                self._turn(())
+        if now >= self._timers.round_at:
+            self._look_round(now)
+        return True
 
     def _listen(self, sock: Socket, runs: Sequence[Run], until: float) -> Sequence[Run]:
         now = monotonic()
