@@ -15,6 +15,7 @@ from relay.path import Path
 from relay.peer.local import LocalBroadcast
 from relay.peer.reading import MAX_FRAME, Collector
 from relay.peer.settings import NEAR, PeerSettings
+from relay.peer.transcode import transcode
 from relay.peer.watching import MAX_FETCHES
 from relay.quota import Limits, Override, QuotaSettings
 from relay.session import events
@@ -604,6 +605,38 @@ def test_another_process_gets_properties_of_objects_and_nobody_else(
     parsed = FrameParser(Layout.TIMED_OBJECTS, 1_000).feed(b"".join(came.chunks))
     assert [each.payload for each in parsed] == objects
     assert [payload for _, payload in beside.frames(3)] == [b"key", b"delta"]
+
+
+@pytest.mark.parametrize("layout", [Layout.TIMED_OBJECTS, Layout.TIMED])
+@pytest.mark.parametrize("timescale", [1_000, 90_000])
+def test_another_process_fetches_them_too(world: Any, layout: Layout, timescale: int) -> None:
+    near, source = world.connect(LITE_NEAR.identifier), Unasked()
+    near.host.via = near.guest.via = NEAR
+    near.host.watching.is_near = True
+    world.house.origin.announce(Path("a"), source, (7,), world.now)
+    world.run()
+    beside = world.connect("moq-lite-06")
+    watch = beside.watch("a", "t")
+    (track,) = source.opened
+    track.accept(TrackInfo(timescale=1_000))
+    payloads = [b"\x02\x0d\x00key", b"\x00delta"] if layout.has_properties else [b"key", b"delta"]
+    first, second = payloads
+    data = encode_frame(layout, first, 7_000, 0) + encode_frame(layout, second, 7_000, 7_000)
+    for sequence in (3, 4):
+        track.add_group(sequence, layout, data, world.now)
+    world.run()
+    assert [payload for _, payload in watch.frames(3)] == [b"key", b"delta"]
+    far = near.origin.find(Path("a")).track("t")
+    far.accept(TrackInfo(timescale=timescale))  # as another route had it
+    group = Fetcher(near, 3).group
+    assert group.native.finished
+    parsed = FrameParser(Layout.TIMED_OBJECTS, 1_000).feed(b"".join(group.chunks))
+    assert [each.payload for each in parsed] == [
+        each if layout.has_properties else b"\x00" + each for each in payloads
+    ]
+    plain = b"".join(group.log(Layout.TIMED, transcode).chunks)
+    stamp = 7 * timescale
+    assert FrameParser(Layout.TIMED, MAX_FRAME).feed(plain) == [(stamp, b"key"), (stamp, b"delta")]
 
 
 def test_another_process_that_only_asks_what_a_track_is_is_told(world: Any) -> None:

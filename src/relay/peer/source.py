@@ -192,11 +192,7 @@ class Feed:
     def _written(self, has_properties: bool) -> Encoding:
         """How a group is written that comes from another process of this relay, maybe as that has
         it from a peer whose objects have properties."""
-        if not has_properties:
-            return self.encoding
-        if isinstance(self.encoding, Counted):
-            return self.encoding._replace(has_properties=True)
-        return Layout.TIMED_OBJECTS
+        return _with_properties(self.encoding) if has_properties else self.encoding
 
     def hold(self, stream: int, group: Group | Awaited) -> None:
         """What comes on a stream is of this group."""
@@ -333,6 +329,8 @@ class Fetch:
             self.fail(OverQuota("its tenant is over quotas.ingress_bits"))
             return None
         encoding = self.encoding or host.session.layout
+        if host.guest.is_near:
+            encoding = _with_properties(encoding)
         self.group = self.track.open_fetched(self.sequence, encoding, now)
         if self.group is None:
             self.close()
@@ -368,6 +366,13 @@ class Fetch:
         self.host.session.cancel_describe(self.id)
         self.host.session.cancel_fetch(self.id)
         self.source.drop_fetch(self)
+
+
+def _with_properties(encoding: Encoding) -> Encoding:
+    """The same of objects with properties, as they go between the processes of this relay."""
+    if isinstance(encoding, Counted):
+        return encoding._replace(has_properties=True)
+    return Layout.TIMED_OBJECTS
 
 
 def _older(now: SubscribeUpdate, before: SubscribeUpdate | None) -> int | None:

@@ -265,7 +265,7 @@ class Fetching:
 
     def group_opened(self, group: Group) -> None:
         """The group exists: send it on the request's own stream."""
-        log = group.log(self.host.session.layout, transcode)
+        log = group.log(self.host.fetch_layout, transcode)
         rank = (self.priority, 0, Turns(self.stream).place(group.sequence, group.opened_at))
         self.delivery = Delivery(
             self.host.queue,
