@@ -272,12 +272,12 @@ class Group:
         self.touched_at = now
         self._times.append(now)
         # Taken before anybody is told: a layout first asked for meanwhile has this chunk already.
-        known = self._derived.values() if self._derived else ()
-        others = [each for each in known if not each.is_behind]
+        derived = self._derived
+        others = [each for each in derived.values() if not each.is_behind] if derived else ()
         native.append(chunk)
         charge = len(chunk) + CHUNK_COST
-        for derived in others:
-            charge += derived.write(chunk, now)
+        for each in others:
+            charge += each.write(chunk, now)
         if self.cache is not None:
             self.cache.add(self, charge)
         return native.error is None
