@@ -9,7 +9,9 @@ is left alone. This module must not know sockets and must not send.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from aioquic.quic.congestion.base import K_GRANULARITY
@@ -37,6 +39,8 @@ says nothing by itself, and once its line is back it would wait for as long as t
 
 _ACKED = QuicDeliveryState.ACKED
 _LOST = QuicDeliveryState.LOST
+
+_last_of = attrgetter("last")
 
 
 class Train:
@@ -256,11 +260,7 @@ class Recovery(QuicPacketRecovery):
     def acknowledge_all(
         self, space: QuicPacketSpace, ranges: Sequence[tuple[int, int]], delay: float, now: float
     ) -> None:
-        """Take in an acknowledgement of several ranges, in ascending order.
-
-        What is left in the book is at most a few below the largest acknowledged one, the rest
-        counts as lost: ranges that a peer makes up cost next to nothing.
-        """
+        """Take in an acknowledgement of several ranges, in ascending order."""
         if self.reordering.gone:
             self._regain(ranges, space, now)
         largest = ranges[-1][1]
@@ -326,17 +326,14 @@ class Recovery(QuicPacketRecovery):
         self._send_probe()
 
     def _take(self, first: int, last: int) -> list[Train]:
-        """Strike packets off the book, cutting trains where the range ends inside them."""
+        """Strike packets off the book, cutting trains where the range ends inside them. One that
+        touches none costs next to nothing, as the peer chooses how many it makes up."""
         kept: list[Train] = []
         taken: list[Train] = []
         book = self.book
-        for index, train in enumerate(book):
-            if train.first > last:
-                kept += book[index:]
-                break
-            if train.last < first:
-                kept.append(train)
-                continue
+        start = stop = bisect_left(book, first, key=_last_of)
+        while stop < len(book) and (train := book[stop]).first <= last:
+            stop += 1
             begin, end = max(first, train.first), min(last, train.last)
             if begin == train.first and end == train.last:
                 taken.append(train)
@@ -346,7 +343,7 @@ class Recovery(QuicPacketRecovery):
                 kept.append(train.cut(train.first, begin - 1))
             if end < train.last:
                 kept.append(train.cut(end + 1, train.last))
-        book[:] = kept
+        book[start:stop] = kept
         return taken
 
     def _arrived(
