@@ -62,6 +62,14 @@ def attacked(request: Any) -> Iterator[Attacked]:
     return Attacked(request.param)
 
 
+def test_mere_acknowledgements_are_not_kept_until_they_are_acknowledged(attacked) -> None:
+    for _ in range(1000):
+        attacked.say(PATH_CHALLENGE)
+        attacked.pass_until(attacked.now + 0.001)
+    assert not attacked.server.is_over
+    assert len(attacked.server._loss.book) < 50
+
+
 class Counted(Train):
     """A train that counts how often it is looked at."""
 

@@ -91,7 +91,6 @@
     SLOT(TRAIN, first)                                                                             \
     SLOT(TRAIN, full)                                                                              \
     SLOT(TRAIN, handlers)                                                                          \
-    SLOT(TRAIN, in_flight)                                                                         \
     SLOT(TRAIN, is_ack_eliciting)                                                                  \
     SLOT(TRAIN, is_foreign)                                                                        \
     SLOT(TRAIN, is_trial)                                                                          \

@@ -98,8 +98,8 @@ PyObject *new_train(long long first, long long last, PyObject *now) {
                   put_number(train, TRAIN_stop, 0) && put_number(train, TRAIN_step, 0) &&
                   put_flag(train, TRAIN_fin, 0) && put(train, TRAIN_handlers, PyTuple_New(0)) &&
                   put_flag(train, TRAIN_is_ack_eliciting, 1) &&
-                  put_flag(train, TRAIN_in_flight, 1) && put_flag(train, TRAIN_is_foreign, 0) &&
-                  put_flag(train, TRAIN_is_trial, 0) && put_shared(train, TRAIN_ticket, Py_None);
+                  put_flag(train, TRAIN_is_foreign, 0) && put_flag(train, TRAIN_is_trial, 0) &&
+                  put_shared(train, TRAIN_ticket, Py_None);
     if (!is_good) {
         Py_CLEAR(train);
     }

@@ -384,10 +384,8 @@ static int train_arrived(
             return 0;
         }
     }
-    if (is_true(train, TRAIN_in_flight) && !control_acked(control, train)) {
-        return 0;
-    }
-    if (!number_in(train, last > first ? TRAIN_full : TRAIN_sent_bytes, &size)) {
+    if (!control_acked(control, train) ||
+        !number_in(train, last > first ? TRAIN_full : TRAIN_sent_bytes, &size)) {
         return 0;
     }
     if (size > SAFE) {

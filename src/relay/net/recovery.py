@@ -51,7 +51,6 @@ class Train:
         "first",
         "full",
         "handlers",
-        "in_flight",
         "is_ack_eliciting",
         "is_foreign",
         "is_trial",
@@ -93,7 +92,7 @@ class Train:
         self.fin = fin
         self.handlers: Sequence[Handler] = ()
         """Whom else to tell; only a train of one packet has any."""
-        self.is_ack_eliciting = self.in_flight = True
+        self.is_ack_eliciting = True
         self.is_foreign = False
         """Whether the library built it."""
         self.is_trial = False
@@ -210,10 +209,9 @@ class Recovery(QuicPacketRecovery):
     def enter(self, train: Train, space: QuicPacketSpace) -> None:
         """Note what leaves now."""
         self.book.append(train)
-        if train.in_flight:
-            space.ack_eliciting_in_flight += train.last + 1 - train.first
-            self._time_of_last_sent_ack_eliciting_packet = train.sent_time
-            self._cc.on_packet_sent(packet=train)  # type: ignore[arg-type]
+        space.ack_eliciting_in_flight += train.last + 1 - train.first
+        self._time_of_last_sent_ack_eliciting_packet = train.sent_time
+        self._cc.on_packet_sent(packet=train)  # type: ignore[arg-type]
 
     def acknowledge(
         self, space: QuicPacketSpace, first: int, last: int, delay: float, now: float
@@ -274,30 +272,30 @@ class Recovery(QuicPacketRecovery):
             self._arrived(taken, space, largest, delay, now)
 
     def on_packet_sent(self, *, packet: QuicSentPacket, space: QuicPacketSpace) -> None:
-        """Note a packet that the library built."""
+        """Note a packet that the library built, but no mere acknowledgement: it counts nowhere, and
+        a peer that never acknowledges can have any number of them."""
         if not space.is_application_data:
             super().on_packet_sent(packet=packet, space=space)
+            return
+        if not packet.in_flight:
             return
         number = packet.packet_number
         sent_time = packet.sent_time or 0.0  # the library has set it by now
         train = Train(number, number, packet.sent_bytes, sent_time)
         train.handlers = packet.delivery_handlers
         train.is_foreign = True
-        train.in_flight, train.is_ack_eliciting = packet.in_flight, packet.is_ack_eliciting
+        train.is_ack_eliciting = packet.is_ack_eliciting
         self.book.append(train)
         if packet.is_ack_eliciting:
             space.ack_eliciting_in_flight += 1
             if self.handshake_confirmed:
                 self._time_of_last_sent_ack_eliciting_packet = sent_time
-        if packet.in_flight:
-            self._cc.on_packet_sent(packet=train)  # type: ignore[arg-type]
+        self._cc.on_packet_sent(packet=train)  # type: ignore[arg-type]
 
     def discard_space(self, space: QuicPacketSpace) -> None:
         """Forget a space whose keys are gone."""
         if space.is_application_data:
-            self._cc.on_packets_expired(
-                packets=[each for each in self.book if each.in_flight]  # type: ignore[misc]
-            )
+            self._cc.on_packets_expired(packets=self.book)  # type: ignore[arg-type]
             self.book.clear()
         super().discard_space(space)
 
@@ -356,8 +354,7 @@ class Recovery(QuicPacketRecovery):
             if train.is_ack_eliciting:
                 is_eliciting = True
                 space.ack_eliciting_in_flight -= train.last + 1 - train.first
-            if train.in_flight:
-                control.on_packet_acked(packet=train, now=now)  # type: ignore[arg-type]
+            control.on_packet_acked(packet=train, now=now)  # type: ignore[arg-type]
             if (train.full if train.last > train.first else train.sent_bytes) > SAFE:  # is_large
                 self._largest_large = train.last
                 self.mtu.gone = 0
@@ -438,9 +435,8 @@ class Recovery(QuicPacketRecovery):
         if trials:
             self._cc.on_packets_expired(packets=trials)  # type: ignore[arg-type]
             lost = [each for each in lost if not each.is_trial]
-        counted = [each for each in lost if each.in_flight]
-        if counted:
-            self._cc.on_packets_lost(now=now, packets=counted)  # type: ignore[arg-type]
+        if lost:
+            self._cc.on_packets_lost(now=now, packets=lost)  # type: ignore[arg-type]
             if self._is_persistent(lost):
                 self._cc.on_persistent_congestion()
             self._pacer.update_rate(
