@@ -62,6 +62,15 @@ def attacked(request: Any) -> Iterator[Attacked]:
     return Attacked(request.param)
 
 
+def test_one_that_acknowledges_nothing_is_asked_for_ever(attacked) -> None:
+    attacked.server.open_stream(True, b"hello", False)
+    for _ in range(700):  # more than 1,024 probes, and all doubled the wait
+        attacked.say(PING)
+        attacked.pass_until(attacked.now + 8.0)
+    assert not attacked.server.is_over
+    assert attacked.server.deadline() < attacked.now + 4.0
+
+
 def test_mere_acknowledgements_are_not_kept_until_they_are_acknowledged(attacked) -> None:
     for _ in range(1000):
         attacked.say(PATH_CHALLENGE)

@@ -37,6 +37,10 @@ MOST_WAIT = 3.0
 allows on any path. RFC 9002, 6.2.1, has each wait be twice the one before, without an end: a viewer
 says nothing by itself, and once its line is back it would wait for as long as that was cut."""
 
+_MOST_PROBES = 16
+"""Probes that nobody answers, as far as they are counted: each doubles the wait, which `MOST_WAIT`
+bounds much earlier. A peer that is heard but acknowledges nothing has them for ever."""
+
 _ACKED = QuicDeliveryState.ACKED
 _LOST = QuicDeliveryState.LOST
 
@@ -322,6 +326,11 @@ class Recovery(QuicPacketRecovery):
                 self._cc.on_packets_expired(packets=[oldest])  # type: ignore[list-item]
                 break
         self._send_probe()
+
+    def on_loss_detection_timeout(self, *, now: float) -> None:
+        """Something is lost, or a probe is due."""
+        super().on_loss_detection_timeout(now=now)
+        self._pto_count = min(self._pto_count, _MOST_PROBES)
 
     def _take(self, first: int, last: int) -> list[Train]:
         """Strike packets off the book, cutting trains where the range ends inside them. One that
