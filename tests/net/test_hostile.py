@@ -39,13 +39,13 @@ class Attacked:
             self.now += 0.05
         assert self.server.is_settled
 
-    def say(self, plain: bytes) -> None:
+    def say(self, plain: bytes, address: tuple[str, int] = HERE) -> None:
         """A packet with these frames arrives."""
         client = self.client
         number, client._packet_number = client._packet_number, client._packet_number + 1
         first = 0x41 | client._keys.phase << 2
         packet = client._keys.sealer.seal(plain.ljust(4, b"\0"), first, client._peer_cid.cid, number)
-        self.server.receive([packet], HERE, self.now)
+        self.server.receive([packet], address, self.now)
 
     def pass_until(self, until: float) -> None:
         """What is due by then is done; nothing that is sent arrives."""
@@ -77,6 +77,15 @@ def test_mere_acknowledgements_are_not_kept_until_they_are_acknowledged(attacked
         attacked.pass_until(attacked.now + 0.001)
     assert not attacked.server.is_over
     assert len(attacked.server._loss.book) < 50
+
+
+def test_one_whose_address_changes_for_ever_is_not_probed_each_time(attacked) -> None:
+    attacked.server.open_stream(True, bytes(100_000), False)
+    for each in range(1000):
+        attacked.say(PING, (HERE[0], 5 + each % 2))
+        attacked.pass_until(attacked.now + 0.001)
+    assert not attacked.server.is_over
+    assert len(attacked.server._loss.book) < 300
 
 
 class Counted(Train):

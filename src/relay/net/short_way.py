@@ -22,6 +22,7 @@ from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 
 from relay.net.incoming import few_left
 from relay.net.lean import share_handlers
+from relay.net.mtu import SAFE
 from relay.net.outgoing import Outgoing
 from relay.net.protection import Sealer, makers
 from relay.net.sender import DEAF
@@ -34,6 +35,10 @@ CHECKED = frozenset(("1.7.2",))
 _log = logging.getLogger("relay.net")
 
 _ONE_RTT = tls.Epoch.ONE_RTT
+
+_MOST_BEYOND = 8 * SAFE
+"""Bytes that leave beyond the congestion window at most because the peer's address changed: it may
+change with every packet of a peer that acknowledges none."""
 
 Departure = tuple[bytes, int, Address]
 """A train of datagrams, the size of each, and where they go."""
@@ -181,8 +186,10 @@ class ShortWay(Outgoing):
         if home and home[0] is not self._network_paths[0]:
             # What went to the old address is lost, and may fill the congestion window: whether the
             # peer is at the new one (RFC 9000, 9.3) is not to wait for a probe that was put off.
-            self._probe_pending = True
-            self._loss._pto_count = 0
+            loss = self._loss
+            if loss.bytes_in_flight < loss.congestion_window + _MOST_BEYOND:
+                self._probe_pending = True
+            loss._pto_count = 0
             # Nor is what packets may be like there (14.2): a challenge that is too large for the
             # new path never arrives, and the library goes back to where nobody is.
             self._mtu.begin()
