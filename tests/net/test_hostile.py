@@ -44,7 +44,8 @@ class Attacked:
         client = self.client
         number, client._packet_number = client._packet_number, client._packet_number + 1
         first = 0x41 | client._keys.phase << 2
-        packet = client._keys.sealer.seal(plain.ljust(4, b"\0"), first, client._peer_cid.cid, number)
+        plain, cid = plain.ljust(4, b"\0"), client._peer_cid.cid
+        packet = client._keys.sealer.seal(plain, first, cid, number)
         self.server.receive([packet], address, self.now)
 
     def pass_until(self, until: float) -> None:
