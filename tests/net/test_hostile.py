@@ -11,6 +11,7 @@ from tests.net.paths import begun
 
 from relay.net.engine import Engine, configure
 from relay.net.recovery import Recovery, Train
+from relay.net.reordering import Reordering
 from relay.net.settings import QuicLimits
 from relay.net.tls import Certificates
 
@@ -114,3 +115,21 @@ def test_ranges_that_touch_nothing_cost_next_to_nothing(number) -> None:
     recovery.acknowledge_all(space, made_up, 0.0, 1.1)
     assert len(recovery.book) == 1000
     assert Counted.looks < 4 * len(made_up)
+
+
+@pytest.mark.parametrize("number", [1, 1 << 40], ids=["between", "never sent"])
+def test_nor_are_they_looked_for_among_what_was_lost(number, monkeypatch) -> None:
+    recovery, space = begun(Recovery, "reno", 1200)
+    recovery.reordering.gone = [(4 * each, 4 * each, 1.0) for each in range(64)]
+    looks: list[tuple[int, int]] = []
+
+    def arrived(reordering: Reordering, first: int, last: int, *_: object) -> bool:
+        looks.append((first, last))
+        return False
+
+    monkeypatch.setattr(Reordering, "arrived", arrived)
+    made_up = [(number + 4 * each, number + 4 * each + 1) for each in range(64)]
+    recovery.acknowledge_all(space, made_up, 0.0, 1.1)
+    assert looks == []
+    recovery.acknowledge_all(space, [(1, 4), (6, 7), (39, 50), (1 << 41, 1 << 41)], 0.0, 1.1)
+    assert looks == [(1, 4), (39, 50)]

@@ -264,7 +264,7 @@ class Recovery(QuicPacketRecovery):
     ) -> None:
         """Take in an acknowledgement of several ranges, in ascending order."""
         if self.reordering.gone:
-            self._regain(ranges, space, now)
+            self._regain(self.reordering.touched(ranges), space, now)
         largest = ranges[-1][1]
         if largest > space.largest_acked_packet:
             space.largest_acked_packet = largest

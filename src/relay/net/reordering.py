@@ -9,6 +9,10 @@ about packets delays its own repairs, nothing else. This module must not know pa
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from operator import itemgetter
+
 from aioquic.quic.recovery import K_PACKET_THRESHOLD, K_TIME_THRESHOLD
 
 MOST_PACKETS = 256
@@ -25,6 +29,11 @@ _KEPT, _KEPT_FOR = 64, 4.0
 
 Run = tuple[int, int, float]
 """Numbers of the first and last packet, and when they left."""
+
+Range = tuple[int, int]
+"""Numbers of the first and last packet that are acknowledged together."""
+
+_first_of, _last_of = itemgetter(0), itemgetter(1)
 
 
 class Reordering:
@@ -51,6 +60,19 @@ class Reordering:
             if not self._left:
                 self.packets, self.time = K_PACKET_THRESHOLD, K_TIME_THRESHOLD
         return not recent
+
+    def touched(self, ranges: Sequence[Range]) -> list[Range]:
+        """Those of some ranges, in ascending order, that something which was lost of late lies in:
+        a packet may bring hundreds, none of which does."""
+        found: set[int] = set()
+        for begin, end, _ in self.gone:
+            found.update(
+                range(
+                    bisect_left(ranges, begin, key=_last_of),
+                    bisect_right(ranges, end, key=_first_of),
+                )
+            )
+        return [ranges[each] for each in sorted(found)]
 
     def arrived(self, first: int, last: int, largest: int, rtt: float, now: float) -> bool:
         """These packets are acknowledged; ``largest`` is the highest that was before, ``rtt`` the
