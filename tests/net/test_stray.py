@@ -14,6 +14,8 @@ from relay.net.stray import StandIn, Strays, _messages, cid_byte, unpack
 
 V4 = ("192.0.2.7", 4433)
 V6 = ("2001:db8::9", 4434, 0, 3)
+TOLD = [(*V4, "192.0.2.1"), (*V6, "2001:db8::1"), ("::ffff:192.0.2.7", 9, 0, 0, "::ffff:192.0.2.1")]
+"""Of whom it is known as well to which host of this machine they sent."""
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_garbage_is_skipped(two) -> None:
 @given(
     st.integers(0, 255),
     st.lists(
-        st.tuples(st.sampled_from([V4, V6]), st.lists(st.binary(max_size=3000), max_size=9)),
+        st.tuples(st.sampled_from([V4, V6, *TOLD]), st.lists(st.binary(max_size=3000), max_size=9)),
         max_size=20,
     ),
 )

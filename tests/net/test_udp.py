@@ -156,6 +156,44 @@ def test_an_address_of_ipv6(receive) -> None:
     two.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is Linux's")
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "::"])
+def test_an_answer_leaves_from_the_host_that_was_asked(receive, send, everywhere) -> None:
+    try:
+        (here,) = udp.bind(everywhere, 0, 65536)
+    except ConfigError:
+        pytest.skip("no IPv6 here")
+    port = here.getsockname()[1]
+    hosts = ["127.0.0.2", "127.0.0.1", "127.0.0.3"]
+    with contextlib.closing(here):
+        for host in hosts:
+            peer = udp.connect(socket.AF_INET, (host, port), 65536, ("127.0.0.1", 0))
+            with contextlib.closing(peer):  # which hears nobody else
+                peer.send(host.encode())
+                ((address, [data]),), _ = receive(here, 9, 8)
+                assert udp.plain(address) == peer.getsockname()
+                assert send(here, data, 9, address) == 9  # one datagram
+                assert send(here, data + b"!", 4, address) == 10  # a train
+                train = [data[:4], data[4:8], data[8:] + b"!"]
+                assert datagrams(receive(peer, 9, 8)) == [data, *train]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.9 is Linux's")
+def test_packets_of_one_client_to_several_hosts_are_told_apart(receive) -> None:
+    (here,) = udp.bind("0.0.0.0", 0, 65536)
+    (peer,) = udp.bind("127.0.0.1", 0, 65536)
+    with contextlib.closing(here), contextlib.closing(peer):
+        sent = [("127.0.0.1", b"one"), ("127.0.0.1", b"two"), ("127.0.0.9", b"three")]
+        for host, data in sent:
+            peer.sendto(data, (host, here.getsockname()[1]))
+        runs, _ = receive(here, 9, 2)
+        assert [(udp.parted(address)[1], some) for address, some in runs] == [
+            ("127.0.0.1", [b"one"]),
+            ("127.0.0.1", [b"two"]),
+            ("127.0.0.9", [b"three"]),
+        ]
+
+
 def test_what_is_no_socket_is_refused(receive) -> None:
     with pytest.raises((TypeError, AttributeError)):
         receive("none", 1, 8)

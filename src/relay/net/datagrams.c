@@ -33,38 +33,56 @@ const char datagrams_receive_doc[] =
 /* Where messages are read to, for as long as a call holds the interpreter's lock. */
 static unsigned char buffers[AT_ONCE][LARGEST];
 
-/* An address as Python's sockets show it. */
-static PyObject *shown(const struct sockaddr_storage *address, socklen_t size) {
-    char host[INET6_ADDRSTRLEN];
+/* What a message says beside its bytes. */
+struct notes {
+    int size;             /* of the datagrams that the kernel joined, 0 when it did not */
+    int kind;             /* AF_INET or AF_INET6 where `host` is told, else 0 */
+    struct in6_addr host; /* of this machine, to which it was sent or from which it is to leave */
+};
+
+/* An address as Python's sockets show it, and behind it the host that the message was sent to. */
+static PyObject *shown(
+    const struct sockaddr_storage *address, socklen_t size, const struct notes *notes) {
+    char host[INET6_ADDRSTRLEN], here[INET6_ADDRSTRLEN];
+    int is_told = notes->kind && inet_ntop(notes->kind, &notes->host, here, sizeof here) != NULL;
 
     if (size >= sizeof(struct sockaddr_in) && address->ss_family == AF_INET) {
         const struct sockaddr_in *four = (const struct sockaddr_in *)address;
         if (inet_ntop(AF_INET, &four->sin_addr, host, sizeof host) != NULL) {
-            return Py_BuildValue("si", host, (int)ntohs(four->sin_port));
+            return Py_BuildValue(is_told ? "sis" : "si", host, (int)ntohs(four->sin_port), here);
         }
     } else if (size >= sizeof(struct sockaddr_in6) && address->ss_family == AF_INET6) {
         const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)address;
         if (inet_ntop(AF_INET6, &six->sin6_addr, host, sizeof host) != NULL) {
             return Py_BuildValue(
-                "siII", host, (int)ntohs(six->sin6_port), (unsigned)ntohl(six->sin6_flowinfo),
-                (unsigned)six->sin6_scope_id);
+                is_told ? "siIIs" : "siII", host, (int)ntohs(six->sin6_port),
+                (unsigned)ntohl(six->sin6_flowinfo), (unsigned)six->sin6_scope_id, here);
         }
     }
     Py_RETURN_NONE;
 }
 
-/* The size of the datagrams that the kernel joined, 0 when it did not. */
-static Py_ssize_t segment_size(struct msghdr *message) {
+static struct notes read_notes(struct msghdr *message) {
+    struct notes notes = {0};
+
     for (struct cmsghdr *each = CMSG_FIRSTHDR(message); each != NULL;
          each = CMSG_NXTHDR(message, each)) {
-        int size;
+        struct in_pktinfo four;
         if (each->cmsg_level == IPPROTO_UDP && each->cmsg_type == GRO &&
-            each->cmsg_len >= CMSG_LEN(sizeof size)) {
-            memcpy(&size, CMSG_DATA(each), sizeof size);
-            return size;
+            each->cmsg_len >= CMSG_LEN(sizeof notes.size)) {
+            memcpy(&notes.size, CMSG_DATA(each), sizeof notes.size);
+        } else if (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_PKTINFO &&
+                   each->cmsg_len >= CMSG_LEN(sizeof four)) {
+            memcpy(&four, CMSG_DATA(each), sizeof four);
+            notes.kind = AF_INET;
+            memcpy(&notes.host, &four.ipi_spec_dst, sizeof four.ipi_spec_dst);
+        } else if (each->cmsg_level == IPPROTO_IPV6 && each->cmsg_type == IPV6_PKTINFO &&
+                   each->cmsg_len >= CMSG_LEN(sizeof(struct in6_pktinfo))) {
+            notes.kind = AF_INET6;
+            memcpy(&notes.host, CMSG_DATA(each), sizeof notes.host); /* which is its beginning */
         }
     }
-    return 0;
+    return notes;
 }
 
 /* What was read: runs, as `relay.net.udp.Run` says, and how many datagrams they are. */
@@ -136,7 +154,8 @@ static int read_all(int fd, Py_ssize_t limit, struct found *found) {
     struct mmsghdr messages[AT_ONCE];
     struct iovec places[AT_ONCE];
     struct sockaddr_storage names[AT_ONCE];
-    _Alignas(struct cmsghdr) unsigned char notes[AT_ONCE][CMSG_SPACE(sizeof(int))];
+    _Alignas(struct cmsghdr) unsigned char
+        notes[AT_ONCE][CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
     int trouble = 0;
 
     for (Py_ssize_t tries = 0; tries < limit && found->count < limit; tries++) {
@@ -162,17 +181,20 @@ static int read_all(int fd, Py_ssize_t limit, struct found *found) {
             continue;
         }
         PyObject *from = NULL;
+        struct notes said, before = {0};
         int failed = 0;
-        for (int index = 0; index < got && !failed; index++) {
+        for (int index = 0; index < got && !failed; index++, before = said) {
             struct msghdr *message = &messages[index].msg_hdr;
             socklen_t size = message->msg_namelen;
+            said = read_notes(message);
             if (index == 0 || size != messages[index - 1].msg_hdr.msg_namelen ||
-                memcmp(&names[index], &names[index - 1], size) != 0) {
-                Py_XSETREF(from, shown(&names[index], size));
+                memcmp(&names[index], &names[index - 1], size) != 0 || said.kind != before.kind ||
+                memcmp(&said.host, &before.host, sizeof said.host) != 0) {
+                Py_XSETREF(from, shown(&names[index], size, &said));
             }
             failed = from == NULL ||
                      !add_message(found, buffers[index], (Py_ssize_t)messages[index].msg_len,
-                         segment_size(message), from);
+                         said.size, from);
         }
         Py_XDECREF(from);
         if (failed) {
@@ -228,12 +250,22 @@ const char datagrams_send_doc[] =
     "send(sock, data, size, address)\n--\n\n"
     "Send datagrams of this size, joined, to one address, as `relay.net.udp.send`.";
 
-/* Read an address as Python's sockets show it; answers its size, 0 when it is not one of a host. */
-static socklen_t read_address(PyObject *shown, struct sockaddr_storage *address) {
+/* Read an address as `shown` makes it, `here` too; answers its size, 0 when it is not one of a
+ * host. */
+static socklen_t read_address(
+    PyObject *shown, struct sockaddr_storage *address, struct notes *here) {
     unsigned long numbers[3] = {0}; /* port, flow and scope */
 
     memset(address, 0, sizeof *address);
     Py_ssize_t count = PyTuple_Check(shown) ? PyTuple_GET_SIZE(shown) : 0;
+    if ((count == 3 || count == 5) && PyUnicode_Check(PyTuple_GET_ITEM(shown, count - 1))) {
+        const char *told = PyUnicode_AsUTF8(PyTuple_GET_ITEM(shown, --count));
+        here->kind = count == 2 ? AF_INET : AF_INET6;
+        if (told == NULL || inet_pton(here->kind, told, &here->host) != 1) {
+            PyErr_Clear();
+            return 0;
+        }
+    }
     if (count < 2 || count > 4 || !PyUnicode_Check(PyTuple_GET_ITEM(shown, 0))) {
         return 0;
     }
@@ -261,20 +293,35 @@ static socklen_t read_address(PyObject *shown, struct sockaddr_storage *address)
     return inet_pton(AF_INET6, host, &six->sin6_addr) == 1 ? sizeof *six : 0;
 }
 
-/* Send datagrams of `size` bytes, joined, with one system call; 0, or what went wrong. */
-static int send_train(int fd, struct msghdr *message, uint16_t size) {
-    _Alignas(struct cmsghdr) unsigned char note[CMSG_SPACE(sizeof size)] = {0};
+/* Add a note to a message whose `msg_control` has room for it. */
+static void add_note(
+    struct msghdr *message, int level, int type, const void *value, size_t size) {
+    struct cmsghdr *note =
+        (struct cmsghdr *)((unsigned char *)message->msg_control + message->msg_controllen);
+    note->cmsg_level = level;
+    note->cmsg_type = type;
+    note->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(note), value, size);
+    message->msg_controllen += CMSG_SPACE(size);
+}
 
-    message->msg_control = NULL;
+/* Send datagrams of `size` bytes, joined, with one system call; 0, or what went wrong. */
+static int send_train(int fd, struct msghdr *message, uint16_t size, const struct notes *here) {
+    _Alignas(struct cmsghdr) unsigned char
+        notes[CMSG_SPACE(sizeof size) + CMSG_SPACE(sizeof(struct in6_pktinfo))] = {0};
+
+    message->msg_control = notes;
     message->msg_controllen = 0;
     if (message->msg_iov->iov_len > size) {
-        message->msg_control = note;
-        message->msg_controllen = sizeof note;
-        struct cmsghdr *head = CMSG_FIRSTHDR(message);
-        head->cmsg_level = IPPROTO_UDP;
-        head->cmsg_type = SEGMENT;
-        head->cmsg_len = CMSG_LEN(sizeof size);
-        memcpy(CMSG_DATA(head), &size, sizeof size);
+        add_note(message, IPPROTO_UDP, SEGMENT, &size, sizeof size);
+    }
+    if (here->kind == AF_INET) {
+        struct in_pktinfo four = {0};
+        memcpy(&four.ipi_spec_dst, &here->host, sizeof four.ipi_spec_dst);
+        add_note(message, IPPROTO_IP, IP_PKTINFO, &four, sizeof four);
+    } else if (here->kind) {
+        struct in6_pktinfo six = {.ipi6_addr = here->host};
+        add_note(message, IPPROTO_IPV6, IPV6_PKTINFO, &six, sizeof six);
     }
     ssize_t sent;
     do {
@@ -327,7 +374,8 @@ PyObject *datagrams_send(PyObject *module, PyObject *const *args, Py_ssize_t giv
         return NULL;
     }
     struct sockaddr_storage address;
-    socklen_t named = args[3] == Py_None ? 0 : read_address(args[3], &address);
+    struct notes here = {0};
+    socklen_t named = args[3] == Py_None ? 0 : read_address(args[3], &address, &here);
     if (named == 0 && args[3] != Py_None) {
         return leave(args, 0); /* to be looked up */
     }
@@ -344,7 +392,7 @@ PyObject *datagrams_send(PyObject *module, PyObject *const *args, Py_ssize_t giv
             .msg_iov = &place,
             .msg_iovlen = 1,
         };
-        int error = send_train(fd, &message, (uint16_t)size);
+        int error = send_train(fd, &message, (uint16_t)size, &here);
         if (error == EAGAIN || error == EWOULDBLOCK) {
             return PyLong_FromSsize_t(at);
         }

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from relay.net.steer import Share
-from relay.net.udp import Address, Run
+from relay.net.udp import Address, Run, parted
 
 MAX_MESSAGE = 60_000
 """Bytes of datagrams in one message; a larger datagram goes alone."""
@@ -29,6 +29,16 @@ READ = 1 << 17
 
 ADOPT = 0x80
 """Set beside the socket's number where the packets are to be the reader's, whoever's they were."""
+
+
+_HEAD = struct.Struct("!BHIH")
+"""What a packet begins with: the kind of its address, port, scope, and the bytes of the packet."""
+
+_FAMILIES = {4: (socket.AF_INET, 4), 6: (socket.AF_INET6, 16)}
+"""Kinds of addresses, and how many bytes a host of each has."""
+
+_HERE = 0x10
+"""Set beside the kind where a second host is the one of this machine that it was sent to."""
 
 
 def cid_byte(data: bytes) -> int:
@@ -171,13 +181,13 @@ def _messages(line: int, runs: Iterable[Run]) -> Iterator[bytes]:
 
 
 def _pack(data: bytes, address: Address) -> bytes:
-    host, port = str(address[0]).partition("%")[0], int(address[1])
-    if ":" in host:
-        place = b"\x06" + socket.inet_pton(socket.AF_INET6, host)
-        place += struct.pack("!I", int(address[3]) if len(address) > 3 else 0)
-    else:
-        place = b"\x04" + socket.inet_pton(socket.AF_INET, host)
-    return place + struct.pack("!HH", port, len(data)) + data
+    address, here = parted(address)
+    host = str(address[0]).partition("%")[0]
+    kind = 6 if ":" in host else 4
+    scope = int(address[3]) if len(address) > 3 else 0
+    head = _HEAD.pack(kind | _HERE if here else kind, int(address[1]), scope, len(data))
+    hosts = (socket.inet_pton(_FAMILIES[kind][0], each) for each in (host, here) if each)
+    return b"".join((head, *hosts, data))
 
 
 def unpack(message: bytes) -> tuple[int, list[Run]]:
@@ -189,22 +199,20 @@ def unpack(message: bytes) -> tuple[int, list[Run]]:
     at = 1
     try:
         while at < len(message):
-            if message[at] == 6:
-                host = socket.inet_ntop(socket.AF_INET6, message[at + 1 : at + 17])
-                scope, port, size = struct.unpack_from("!IHH", message, at + 17)
-                address: Address = (host, port, 0, scope)
-                at += 25
-            elif message[at] == 4:
-                host = socket.inet_ntop(socket.AF_INET, message[at + 1 : at + 5])
-                port, size = struct.unpack_from("!HH", message, at + 5)
-                address = (host, port)
-                at += 9
-            else:
-                raise ValueError("an unknown kind of address")
+            kind, port, scope, size = _HEAD.unpack_from(message, at)
+            at += _HEAD.size
+            family, length = _FAMILIES[kind & ~_HERE]
+            hosts = []
+            for _ in range(2 if kind & _HERE else 1):
+                hosts.append(socket.inet_ntop(family, message[at : at + length]))
+                at += length
             if at + size > len(message):
                 raise ValueError("a message that is cut short")
-            runs.append((address, [message[at : at + size]]))
+            rest = (0, scope) if family == socket.AF_INET6 else ()
+            runs.append(((hosts[0], port, *rest, *hosts[1:]), [message[at : at + size]]))
             at += size
+    except KeyError:
+        raise ValueError("an unknown kind of address") from None
     except struct.error:
         raise ValueError("a message that is cut short") from None
     return message[0], runs

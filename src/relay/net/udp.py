@@ -20,7 +20,9 @@ from relay.hosts import with_port
 from relay.net.built import speedups
 
 Address = tuple[Any, ...]
-"""A socket address as the system gives it: two members for IPv4, four for IPv6."""
+"""A socket address as the system gives it: two members for IPv4, four for IPv6. Of who sent
+something to a socket that listens everywhere one more says to which of this machine's hosts, and
+what is sent to that address leaves from there: to the peer anything else is a stranger's."""
 
 Datagrams = tuple[bytes, int]
 """Datagrams, joined, and the size of each; the last may be shorter."""
@@ -29,6 +31,9 @@ AnySocket = TypeVar("AnySocket", bound=socket.socket)
 
 Run = tuple[Address, list[bytes]]
 """Datagrams that came in a row from one address and begin alike; not always all of them."""
+
+Note = tuple[int, int, bytes]
+"""What comes or leaves beside a message (cmsg(3)): level, kind, value."""
 
 Received = tuple[list[Run], int]
 """What came, and the last error that the kernel told of (that a connected peer's port is closed,
@@ -57,11 +62,23 @@ _UDP_SEGMENT = 103
 _UDP_GRO = 104
 """Options of Linux (udp(7)) that Python's socket module does not name."""
 
+_ASK_WHERE: dict[int, tuple[int, int]] = {
+    socket.AF_INET: (socket.IPPROTO_IP, 8),  # IP_PKTINFO
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 49),  # IPV6_RECVPKTINFO
+}
+"""Options of Linux by which each datagram says to which host it was sent (ip(7), ipv6(7))."""
+
+_WHERE, _WHERE_6 = (socket.IPPROTO_IP, 8), (socket.IPPROTO_IPV6, 50)
+"""How it is said (IP_PKTINFO, IPV6_PKTINFO), and from which host one is to leave: in_pktinfo, a
+number, that host and another; in6_pktinfo, the host and a number."""
+
+_EVERYWHERE = frozenset(("0.0.0.0", "::"))
+
 _MTU_DISCOVER = ((socket.IPPROTO_IP, 10), (socket.IPPROTO_IPV6, 23))
 _PROBE = 3
 """Linux: never cut a packet in fragments, and leave it to us how large they may be (ip(7))."""
 
-_ANCILLARY = socket.CMSG_SPACE(4)
+_ANCILLARY = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(20)
 
 _NOT_HERE = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 _BUSY = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
@@ -102,13 +119,14 @@ def receive(sock: socket.socket, limit: int, alike: int) -> Received:
     last: tuple[int, bytes] | None = None
     for _ in range(limit):
         try:
-            data, ancillary, _, address = sock.recvmsg(MAX_DATAGRAM, _ANCILLARY)
+            data, ancillary, _, sender = sock.recvmsg(MAX_DATAGRAM, _ANCILLARY)
         except (BlockingIOError, InterruptedError):
             break
         except OSError as error:
             trouble = error.errno or errno.EIO
         else:
             size = _segment_size(ancillary) if ancillary else 0
+            address = (*sender, *_where(ancillary)) if ancillary else sender
             for at in range(0, len(data), size) if 0 < size < len(data) else (0,):
                 one = data[at : at + size] if size else data
                 mark = (one[0] & 0x80, one[1 : 1 + alike]) if len(one) > alike else None
@@ -149,6 +167,10 @@ def send(sock: Socket, data: bytes, size: int, address: Address | None) -> int:
     """
     at, end = 0, len(data)
     most = size
+    here: list[Note] = []
+    if address is not None:
+        address, host = parted(address)
+        here = [_from(host, len(address) > 2)] if host else []
     if sock.in_trains:
         most *= max(1, min(MAX_TRAIN, _MAX_TRAIN_BYTES // size))
     while at < end:
@@ -159,9 +181,11 @@ def send(sock: Socket, data: bytes, size: int, address: Address | None) -> int:
                 if address is None:
                     sock.sendmsg((train,), (option,))
                 else:
-                    sock.sendmsg((train,), (option,), 0, address)
+                    sock.sendmsg((train,), (option, *here), 0, address)
             elif address is None:
                 sock.send(train)
+            elif here:
+                sock.sendmsg((train,), here, 0, address)
             else:
                 sock.sendto(train, address)
         except OSError as error:
@@ -194,7 +218,24 @@ def joined(trains: Iterable[Datagrams]) -> list[Datagrams]:
     return done
 
 
-def _segment_size(ancillary: list[tuple[int, int, bytes]]) -> int:
+def _where(ancillary: list[Note]) -> tuple[str, ...]:
+    """To which host a message was sent, where it says so."""
+    for level, kind, value in ancillary:
+        if (level, kind) == _WHERE:
+            return (socket.inet_ntop(socket.AF_INET, value[4:8]),)
+        if (level, kind) == _WHERE_6:
+            return (socket.inet_ntop(socket.AF_INET6, value[:16]),)
+    return ()
+
+
+def _from(host: str, is_six: bool) -> Note:
+    """What has a message leave from a host."""
+    if is_six:
+        return (*_WHERE_6, socket.inet_pton(socket.AF_INET6, host) + bytes(4))
+    return (*_WHERE, bytes(4) + socket.inet_pton(socket.AF_INET, host) + bytes(4))
+
+
+def _segment_size(ancillary: list[Note]) -> int:
     """The size of the datagrams the kernel joined, 0 when it did not."""
     for level, kind, value in ancillary:
         if level == socket.SOL_UDP and kind == _UDP_GRO:
@@ -277,6 +318,12 @@ def plain(address: Address) -> tuple[str, int]:
     return host, int(address[1])
 
 
+def parted(address: Address) -> tuple[Address, str]:
+    """A socket address as the system takes it, and this machine's host to it, else an empty one."""
+    is_told = len(address) in (3, 5) and isinstance(address[-1], str)
+    return (address[:-1], address[-1]) if is_told else (address, "")
+
+
 def anywhere(host: str) -> str:
     """The same host, but for ``::`` on a machine without IPv6: there it is IPv4's."""
     return "0.0.0.0" if host == "::" and not _has_ipv6() else host
@@ -305,6 +352,9 @@ def _bound(family: int, address: Address, buffer: int, is_shared: bool = False) 
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
+        if address[0] in _EVERYWHERE and sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                sock.setsockopt(*_ASK_WHERE[family], 1)
         sock.bind(address)
     except OSError:
         sock.close()
