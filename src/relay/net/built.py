@@ -13,7 +13,7 @@ try:
 except ImportError:  # not built: no compiler, or no OpenSSL to build with
     _found = None  # type: ignore[assignment]
 
-_INTERFACE = 10
+_INTERFACE = 11
 """What the calls of `relay.net.speedups` look like: an older one may still lie about."""
 
 
