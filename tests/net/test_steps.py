@@ -265,6 +265,22 @@ def test_what_is_missing_in_a_book_is_an_error(book: str | None, slot: str) -> N
         ends.flush(1), ends.say(0, b"\x01")
 
 
+def test_so_it_is_where_a_packet_comes_twice() -> None:
+    ends = Ends(replace(USUAL, speedups=True), 1)
+    ends.say(0, b"\x01")
+    del ends.ends[1]._space.received_packets
+    with patch.object(ends.dice, "choice", max), pytest.raises(TypeError):
+        ends.say(0, b"\x01")
+
+
+def test_so_it_is_where_a_stream_ends() -> None:
+    ends = Ends(replace(USUAL, speedups=True), 1)
+    ends.say(0, b"\x0a\x02\x01a")
+    del ends.ends[1]._streams[2].stream_id
+    with pytest.raises(AttributeError):
+        ends.say(0, b"\x0f\x02\x01\x01b")
+
+
 @pytest.mark.parametrize(
     ("what", "fin", "error"),
     [("stream", 0, 3), ("connection", 0, 3), ("connection", 1, 3), ("streams", 1, 4)],

@@ -418,7 +418,8 @@ static int read_found(
         *read += count;
         if (number <= largest) {
             PyObject *received = get(space, SPACE_received_packets);
-            int came_before = PySequence_Contains(received, PyTuple_GET_ITEM(one, 1));
+            int came_before =
+                received == NULL ? -1 : PySequence_Contains(received, PyTuple_GET_ITEM(one, 1));
             if (came_before < 0) {
                 return 0;
             }
@@ -481,6 +482,9 @@ PyObject *connection_receive(PyObject *connection, PyObject *const *args, Py_ssi
             count = is_home > 0 ? read_packets(connection, args[0], at, args[2], now) : is_home;
         }
         if (count < 0) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetString(PyExc_TypeError, "a book is not what it was");
+            }
             return NULL;
         }
         if (!count) {

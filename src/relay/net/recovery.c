@@ -91,10 +91,10 @@ int forget(PyObject *connection, PyObject *stream) {
     } else if (receiver != mute) {
         begun = -1;
     }
-    if (begun < highest || !is_dict(stirred) || !is_table(streams)) {
+    PyObject *id = get(stream, STREAM_stream_id);
+    if (begun < highest || id == NULL || !is_dict(stirred) || !is_table(streams)) {
         return done(CALL(connection, _discard, stream));
     }
-    PyObject *id = get(stream, STREAM_stream_id);
     int is_stirred = PyDict_Contains(stirred, id), is_known = PyDict_Contains(streams, id);
     if (!number_in(stream, STREAM_stream_id, &number) || is_stirred < 0 || is_known < 0 ||
         (is_stirred && PyDict_DelItem(stirred, id) < 0) ||
