@@ -104,6 +104,24 @@ def test_every_commit_to_a_server_is_a_beat(postgres: Callable[[], str]) -> None
     asyncio.run(main())
 
 
+def test_a_file_that_is_opened_anew_has_another_journal(tmp_path: Folder) -> None:
+    async def main() -> None:
+        store = await open_records(f"sqlite:///{tmp_path / 'relay.db'}")
+        assert isinstance(store, SqlRecords)
+        assert await store.changes(0) == []
+        pulse = store._database._pulse
+        assert isinstance(pulse, FilePulse)
+        assert pulse._connection is not None
+        await store._engine.dispose()  # as whoever is cancelled while it reads leaves it
+        pulse._connection.close()  # the last one: what is beside the file is gone
+        (tmp_path / "other").touch()  # has its place on the disk
+        for _ in range(3):
+            assert await store.changes(0) == []
+        await store.close()
+
+    asyncio.run(main())
+
+
 def test_an_answer_stands_until_there_is_another_version() -> None:
     version: list[Version] = [(1, 1)]
     clock = [0.0]

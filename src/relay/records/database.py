@@ -71,7 +71,10 @@ class Database:
         """
         self._require_file()
         version = await self._pulse.beat()
-        self._require_beside(self._pulse_has)
+        if version is None:
+            self._pulse_has.clear()  # it opens the file anew
+        else:
+            self._require_beside(self._pulse_has)
         return version
 
     async def close(self) -> None:
