@@ -104,6 +104,107 @@ def test_every_commit_to_a_server_is_a_beat(postgres: Callable[[], str]) -> None
     asyncio.run(main())
 
 
+def test_a_server_that_lets_nobody_in_is_a_store_that_does_not_answer(
+    postgres: Callable[[], str],
+) -> None:
+    url = postgres()
+
+    async def main() -> None:
+        store, theirs = await open_records(url), await open_records(postgres())
+        assert isinstance(theirs, SqlRecords)
+        assert await store.changes(0) == []
+        async with theirs._engine.connect() as connection:
+            name = url.split("?")[0].rsplit("/")[-1]
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+            ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+            await connection.execute(text(f"{ends}'{name}'"))
+            for _ in range(4):
+                with pytest.raises(StoreError):
+                    await store.changes(0)
+            await connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+        assert await store.changes(0) == []
+        await store.close()
+        await theirs.close()
+
+    asyncio.run(main())
+
+
+class Silent:
+    """A connection that answers what it is given, or never."""
+
+    def __init__(self, answer: str | None = None) -> None:
+        self.answer = answer
+        self.asked = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    async def fetchval(self, question: str) -> str | None:
+        self.asked.set()
+        if self.answer is None:
+            await self.closed.wait()
+            raise ConnectionError
+        return self.answer
+
+    async def close(self, **_: float) -> None:
+        self.closed.set()
+
+    def terminate(self) -> None:
+        self.closed.set()
+
+
+def asked_by(connection: Silent, monkeypatch: pytest.MonkeyPatch) -> ServerPulse:
+    async def opened(self: ServerPulse) -> Silent:
+        return connection
+
+    monkeypatch.setattr(ServerPulse, "_open", opened)
+    return ServerPulse(None)  # type: ignore[arg-type]
+
+
+def test_whoever_stops_asking_leaves_nothing_that_the_next_one_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        ours = asked_by(silent := Silent(), monkeypatch)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await ours.beat()
+        assert silent.closed.is_set()
+        ours = asked_by(Silent("1:1:"), monkeypatch)
+        assert await ours.beat() is not None
+
+    asyncio.run(main())
+
+
+def test_closing_waits_for_nobody_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        ours = asked_by(silent := Silent(), monkeypatch)
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            asking = group.create_task(ours.beat())
+            await silent.asked.wait()
+            await ours.close()
+            assert silent.closed.is_set()
+            assert await asking is None
+        assert await ours.beat() is None
+
+    asyncio.run(main())
+
+
+def test_a_store_that_does_not_answer_in_time_is_not_asked_twice(
+    tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(self: FilePulse) -> Version:
+        raise TimeoutError
+
+    async def main() -> None:
+        store = await open_records(f"sqlite:///{tmp_path / 'relay.db'}")
+        monkeypatch.setattr(FilePulse, "beat", never)
+        with pytest.raises(StoreError, match="no answer in time"):
+            await store.changes(0)
+        await store.close()
+
+    asyncio.run(main())
+
+
 def test_a_file_that_is_opened_anew_has_another_journal(tmp_path: Folder) -> None:
     async def main() -> None:
         store = await open_records(f"sqlite:///{tmp_path / 'relay.db'}")

@@ -67,10 +67,13 @@ class Database:
     async def version(self) -> Version:
         """What is another one after every commit of anybody's, where that is known.
 
-        Raises `StoreError` as `read` does where the file is gone.
+        Raises `StoreError` as `read` does where the file is gone, or there is no answer in time.
         """
         self._require_file()
-        version = await self._pulse.beat()
+        try:
+            version = await self._pulse.beat()
+        except TimeoutError as error:
+            raise StoreError(f"{self._shown}: {explained(error)}") from None
         if version is None:
             self._pulse_has.clear()  # it opens the file anew
         else:

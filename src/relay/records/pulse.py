@@ -31,7 +31,7 @@ class Pulse(Protocol):
     """Who tells the version: by a connection of its own that never writes."""
 
     async def beat(self) -> Version:
-        """The version now."""
+        """The version now. Raises `TimeoutError` where the store would not answer either."""
 
     async def close(self) -> None:
         """Let go of the store, for good."""
@@ -89,24 +89,19 @@ class ServerPulse:
         async with self._asking:
             if self._is_closed:
                 return None
+            seen = None
             try:
                 if self._connection is None:
                     self._connection = await self._open()
                 seen = await self._connection.fetchval("SELECT pg_current_snapshot()::text")
-            except self._failures():  # what is asked then says what is wrong
-                if self._connection is not None:
-                    self._connection.terminate()
-                    self._connection = None
+            except TimeoutError:
+                raise
+            except Exception:  # of the driver's many kinds; what is asked then says what is wrong
                 return None
+            finally:
+                if seen is None or self._is_closed:
+                    self._let_go()  # also who was cancelled: the next one would wait for that
             return self._opened, seen
-
-    @staticmethod
-    def _failures() -> tuple[type[Exception], ...]:
-        from asyncpg import exceptions as driver  # type: ignore[import-untyped]
-        from sqlalchemy.exc import SQLAlchemyError
-
-        drivers = driver.PostgresError, driver.InterfaceError, driver.InternalClientError
-        return *drivers, SQLAlchemyError, OSError, TimeoutError
 
     async def _open(self) -> Any:
         """A connection as all others have it, which they do without. One that was left behind from
@@ -118,12 +113,16 @@ class ServerPulse:
         return connection
 
     async def close(self) -> None:
-        """See `Pulse`."""
+        """See `Pulse`. Nobody is waited for who is asking, as long as a server may take."""
         self._is_closed = True
-        async with self._asking:
-            if self._connection is not None:
-                with contextlib.suppress(*self._failures()):
-                    await self._connection.close(timeout=1.0)
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                await self._connection.close(timeout=1.0)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
             self._connection = None
 
 
