@@ -160,6 +160,18 @@ def asked_by(connection: Silent, monkeypatch: pytest.MonkeyPatch) -> ServerPulse
     return ServerPulse(None)  # type: ignore[arg-type]
 
 
+def test_a_standby_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        ours = asked_by(standby := Silent(""), monkeypatch)
+        assert await ours.beat() is None
+        assert await ours.beat() is None
+        assert not standby.closed.is_set()
+        standby.answer = "1:1:"  # it was promoted
+        assert await ours.beat() is not None
+
+    asyncio.run(main())
+
+
 def test_whoever_stops_asking_leaves_nothing_that_the_next_one_waits_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

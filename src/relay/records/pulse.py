@@ -27,6 +27,11 @@ Version = tuple[int, Hashable] | None
 """What is never the same again after a commit of anybody's; ``None`` where that is not known."""
 
 
+_SEEN = "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE pg_current_snapshot()::text END"
+"""What a PostgreSQL is asked. A standby does not name those that are in progress, so that nothing
+changes when one of them is committed."""
+
+
 class Pulse(Protocol):
     """Who tells the version: by a connection of its own that never writes."""
 
@@ -93,7 +98,7 @@ class ServerPulse:
             try:
                 if self._connection is None:
                     self._connection = await self._open()
-                seen = await self._connection.fetchval("SELECT pg_current_snapshot()::text")
+                seen = await self._connection.fetchval(_SEEN)
             except TimeoutError:
                 raise
             except Exception:  # of the driver's many kinds; what is asked then says what is wrong
@@ -101,7 +106,7 @@ class ServerPulse:
             finally:
                 if seen is None or self._is_closed:
                     self._let_go()  # also who was cancelled: the next one would wait for that
-            return self._opened, seen
+            return (self._opened, seen) if seen else None
 
     async def _open(self) -> Any:
         """A connection as all others have it, which they do without. One that was left behind from
