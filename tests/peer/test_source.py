@@ -630,10 +630,9 @@ def test_another_process_fetches_them_too(world: Any, layout: Layout, timescale:
     far.accept(TrackInfo(timescale=timescale))  # as another route had it
     group = Fetcher(near, 3).group
     assert group.native.finished
-    parsed = FrameParser(Layout.TIMED_OBJECTS, 1_000).feed(b"".join(group.chunks))
-    assert [each.payload for each in parsed] == [
-        each if layout.has_properties else b"\x00" + each for each in payloads
-    ]
+    assert group.encoding.has_properties == layout.has_properties, "it is no larger than it was"
+    parsed = FrameParser(layout, 1_000).feed(b"".join(group.chunks))
+    assert [each.payload for each in parsed] == payloads
     plain = b"".join(group.log(Layout.TIMED, transcode).chunks)
     stamp = 7 * timescale
     assert FrameParser(Layout.TIMED, MAX_FRAME).feed(plain) == [(stamp, b"key"), (stamp, b"delta")]

@@ -179,7 +179,7 @@ class Publishing:
     def fetch_received(self, event: events.FetchReceived) -> None:
         """A piece of a group that was asked for by number."""
         if (fetch := self.fetches.get(event.request)) is not None:
-            fetch.received(event.data)
+            fetch.received(event.data, event.has_properties)
 
     def fetch_finished(self, event: events.FetchFinished) -> None:
         """Such a group is complete."""

@@ -310,11 +310,11 @@ class Fetch:
         """There is no such track, or no such group."""
         self.fail(RemoteError(code))
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: bytes, has_properties: bool = False) -> None:
         """The next bytes of the group, as far as its tenant's rate allows them."""
         host, now = self.host, self.host.clock()
         self.heard_at = now
-        group = self.group or self.begin(now)
+        group = self.group or self.begin(now, has_properties)
         if group is None:
             return
         if not host.guest.tab.account.receive(len(data), now):
@@ -322,14 +322,14 @@ class Fetch:
         elif not group.write(data, now):
             self.close()
 
-    def begin(self, now: float) -> Group | None:
+    def begin(self, now: float, has_properties: bool = False) -> Group | None:
         """The group begins to arrive; ``None`` when it is not wanted, or not now."""
         host = self.host
         if not host.guest.tab.account.may_receive(now):
             self.fail(OverQuota("its tenant is over quotas.ingress_bits"))
             return None
         encoding = self.encoding or host.session.layout
-        if host.guest.is_near:
+        if has_properties:
             encoding = _with_properties(encoding)
         self.group = self.track.open_fetched(self.sequence, encoding, now)
         if self.group is None:

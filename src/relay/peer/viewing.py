@@ -238,12 +238,12 @@ class Fetching:
 
     __slots__ = (
         "delivery",
-        "excerpt",
         "host",
         "over",
         "path",
         "priority",
         "sequence",
+        "span",
         "stream",
         "track",
     )
@@ -258,26 +258,30 @@ class Fetching:
         self.sequence = sequence
         self.priority = priority
         self.delivery: Delivery | None = None
-        self.excerpt: Excerpt | None = None
-        """Some frames only."""
+        self.span: tuple[int, int | None] | None = None
+        """Some frames only: the first and the last one."""
         self.over = False
         host.went(track.broadcast.traffic).fetches += 1
 
     def group_opened(self, group: Group) -> None:
         """The group exists: send it on the request's own stream."""
-        log = group.log(self.host.fetch_layout, transcode)
+        host = self.host
+        layout = near_layout(group) if host.is_near else host.session.layout
+        if host.session.dialect.tells_properties:
+            host.session.write(self.stream, bytes((layout.has_properties,)))
+        log = group.log(layout, transcode)
         rank = (self.priority, 0, Turns(self.stream).place(group.sequence, group.opened_at))
         self.delivery = Delivery(
-            self.host.queue,
+            host.queue,
             log,
             rank,
             lambda _: self.stream,
             self.delivered,
-            self.excerpt,
-            self.host.session.write,
+            None if self.span is None else Excerpt(layout, *self.span),
+            host.session.write,
         )
         self.delivery.stream = self.stream
-        self.host.departing[self.stream] = self.delivery
+        host.departing[self.stream] = self.delivery
         self.delivery.begin()
 
     def delivered(self, delivery: Delivery) -> None:

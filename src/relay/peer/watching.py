@@ -24,7 +24,7 @@ from relay.peer.sending import Delivery, SendQueue
 from relay.peer.viewing import Fetching, Learning, Viewing
 from relay.reserve import INTERNAL
 from relay.session import events
-from relay.wire.frame import Excerpt, Layout
+from relay.wire.frame import Layout
 
 if TYPE_CHECKING:
     from relay.peer.guest import Guest
@@ -364,15 +364,9 @@ class Watching:
         path = Path(event.broadcast)
         fetching = Fetching(self, event.stream, path, track, event.group, event.priority)
         if event.first_frame or event.last_frame is not None:
-            fetching.excerpt = Excerpt(self.fetch_layout, event.first_frame, event.last_frame)
+            fetching.span = event.first_frame, event.last_frame
         self.fetchings[event.stream] = fetching
         track.fetch(event.group, fetching, self.guest.clock(), event.priority)
-
-    @property
-    def fetch_layout(self) -> Layout:
-        """How a group is written that was asked for: no header says whether there are properties,
-        so that between the processes of this relay there always are."""
-        return Layout.TIMED_OBJECTS if self.is_near else self.session.layout
 
     def require_fetch(self, track: Track, sequence: int) -> None:
         """Raises `LimitExceeded` when the peer waits for too many groups of a track already; one

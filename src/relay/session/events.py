@@ -183,6 +183,7 @@ class FetchReceived(NamedTuple):
 
     request: int
     data: bytes
+    has_properties: bool = False
 
 
 class FetchFinished(NamedTuple):

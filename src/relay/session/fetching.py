@@ -45,13 +45,15 @@ class FetchQuestion(Request):
     Our half stays open until then, since some peers take its end for a change of mind.
     """
 
-    __slots__ = ("asked", "request_id", "scanner")
+    __slots__ = ("asked", "has_properties", "request_id", "scanner")
 
     def __init__(self, session: LiteSession, request_id: int, asked: Fetch) -> None:
         super().__init__(session)
         self.request_id = request_id
         self.asked = asked
         self.scanner = FrameScanner(session.layout, session.settings.max_frame)
+        self.has_properties = None if session.dialect.tells_properties else False
+        """Of the objects; ``None`` until that is told."""
 
     def request(self) -> bytes:
         """The question."""
@@ -59,12 +61,14 @@ class FetchQuestion(Request):
 
     def read(self) -> None:
         data = self.buffer.take()
+        if self.has_properties is None:
+            self.has_properties, data = data[:1] != b"\0", data[1:]
         try:
             self.scanner.feed(data)
         except DecodeError:
             self.broken(DecodeError.code)
             return
-        self.session.emit(events.FetchReceived(self.request_id, data))
+        self.session.emit(events.FetchReceived(self.request_id, data, self.has_properties))
 
     def ended(self) -> None:
         if not self.scanner.complete:

@@ -74,6 +74,8 @@ class Dialect:
     typed_announces: tuple[type[AnnounceLine], ...] = field(repr=False)
     """Announces by their type number; empty where the only one has no number."""
     codecs: Codecs = field(repr=False)
+    tells_properties: bool = False
+    """The answer to `Fetch` begins with a byte: 1 where the objects have properties, else 0."""
     tells_latest: bool = False
     """What accepts a subscription without ``max_latency`` is preceded by `SubscribeLatest`, where
     there is any group."""

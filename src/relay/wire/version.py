@@ -61,7 +61,11 @@ LITE_06 = Dialect(
 )
 
 LITE_NEAR = replace(
-    LITE_06, name="moq-lite-06-near", identifier="moq-lite-06-near", codecs=compiled(NEAR)
+    LITE_06,
+    name="moq-lite-06-near",
+    identifier="moq-lite-06-near",
+    codecs=compiled(NEAR),
+    tells_properties=True,
 )
 """What the processes of one relay speak among themselves; nobody else can ask for it."""
 
