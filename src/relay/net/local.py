@@ -48,6 +48,8 @@ class Kind(IntEnum):
     PING = 6
 
 
+_KINDS = tuple(Kind)
+
 Frame = tuple[Kind, int, bytes]
 
 
@@ -69,7 +71,7 @@ class Reader:
         at = 0
         try:
             while at < len(buffer):
-                if buffer[at] > Kind.PING:
+                if buffer[at] >= len(_KINDS):
                     raise ProtocolViolation(f"a frame of kind {buffer[at]}")
                 stream = scan_varint(buffer, at + 1)
                 size = scan_varint(buffer, stream[1]) if stream else None
@@ -80,7 +82,7 @@ class Reader:
                 end = size[1] + size[0]
                 if end > len(buffer):
                     break
-                whole = Kind(buffer[at]), stream[0], bytes(buffer[size[1] : end])
+                whole = _KINDS[buffer[at]], stream[0], bytes(buffer[size[1] : end])
                 at = end
                 yield whole
         finally:

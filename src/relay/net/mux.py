@@ -135,10 +135,12 @@ class MuxTransport:
 
     def offer(self, stream: int, data: bytes, room: int) -> bool:
         """Append to the stream where there is so much room."""
-        has_room = self.capacity(stream) >= room
-        if has_room:
-            self.send(stream, data)
-        return has_room
+        if self.capacity(stream) < room:
+            return False
+        self._sent += len(data)
+        self._write_data(stream, data, False)
+        self.wake()
+        return True
 
     def reset(self, stream: int, code: int) -> None:
         """Break off our half."""
@@ -187,9 +189,10 @@ class MuxTransport:
     def _heard_data(self, stream: int, body: bytes, fin: bool) -> None:
         """The next bytes of a stream. Raises `ProtocolViolation` where there can be none."""
         self._received += len(body)
-        self._accept(stream)
         if stream not in self._receiving:
-            return
+            self._accept(stream)
+            if stream not in self._receiving:
+                return
         if stream in self._stopped:
             body = b""
         if fin:
