@@ -123,7 +123,7 @@ async def test_what_came_before_a_reset_is_heard_before_it(house, monkeypatch) -
             held.append((sock, runs))
             return ()
 
-        monkeypatch.setattr(near, "_listen", hold)
+        monkeypatch.setattr(near._patience, "_listen", hold)
         monkeypatch.setattr(near, "_listen_to_one", lambda address, datagrams: False)
         stream = pair.far.open_uni()
         pair.far.send(stream, b"goodbye", True)

@@ -24,7 +24,7 @@ from relay.net.connection import Begin, Connection
 from relay.net.engine import Engine
 from relay.net.gate import CID_LENGTH, read_header
 from relay.net.outbox import Outbox
-from relay.net.patience import PORTION, SECONDS, Patience, turns
+from relay.net.patience import PORTION, Patience, turns
 from relay.net.quic import QuicTransport
 from relay.net.serving import Serving
 from relay.net.settings import ListenSettings
@@ -202,13 +202,7 @@ class Endpoint:
             runs = self.strays.keep(self._sockets.index(sock), runs)
         if len(runs) == 1 and not self._patience.left and self._listen_to_one(*runs[0]):
             return
-        for _, datagrams in runs:  # as `_hear`
-            self.bytes_in += sum(map(len, datagrams))
-            self.datagrams_in += len(datagrams)
-        if self._patience.left:
-            self._patience.hear(sock, sock, runs)
-        elif left := self._listen(sock, runs, monotonic() + SECONDS):
-            self._patience.keep(sock, sock, left)
+        self._hear(sock, sock, runs)
 
     def _strays_readable(self, strays: Strays) -> None:
         if self._patience.is_over(strays):
@@ -224,7 +218,7 @@ class Endpoint:
         self._patience.hear(source, sock, runs)
 
     def _listen_to_one(self, address: Address, datagrams: list[bytes]) -> bool:
-        """A little that one settled connection sent, and nothing else came: a frame, mostly, or an
+        """A little that one known connection sent, and nothing else came: a frame, mostly, or an
         acknowledgement. The same as `_listen`; False, and nothing is done, where it is not so."""
         first, size = datagrams[0], sum(map(len, datagrams))
         connection = self._routes.get(first[1:_ID_END]) if first and first[0] < 0x80 else None

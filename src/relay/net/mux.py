@@ -135,12 +135,10 @@ class MuxTransport:
 
     def offer(self, stream: int, data: bytes, room: int) -> bool:
         """Append to the stream where there is so much room."""
-        if self.capacity(stream) < room:
-            return False
-        self._sent += len(data)
-        self._write_data(stream, data, False)
-        self.wake()
-        return True
+        has_room = self.capacity(stream) >= room
+        if has_room:
+            self.send(stream, data)
+        return has_room
 
     def reset(self, stream: int, code: int) -> None:
         """Break off our half."""

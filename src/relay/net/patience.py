@@ -42,12 +42,8 @@ class Patience:
         if self.left:
             self.left.append((source, sock, runs))
         elif left := self._listen(sock, runs, monotonic() + SECONDS):
-            self.keep(source, sock, left)
-
-    def keep(self, source: object, sock: Socket, runs: Sequence[Run]) -> None:
-        """Hear the first that is left of anything later."""
-        self.left.append((source, sock, runs))
-        self._loop.call_soon(self._go_on)
+            self.left.append((source, sock, left))
+            self._loop.call_soon(self._go_on)
 
     def clear(self) -> None:
         """Hear none of it."""
