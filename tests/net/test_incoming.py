@@ -533,6 +533,56 @@ def test_a_stream_is_granted_more_also_when_the_pacer_was_in_the_way() -> None:
     assert stream.max_stream_data_local_sent == 2 * limit
 
 
+def test_a_grant_that_was_lost_is_said_again() -> None:
+    side = Side(True)
+    side.wait(1.0)
+    limit = side.engine._local_max_stream_data_uni
+    side.say(Packet([b"\x0e\x02" + encode_varint(limit - 4) + b"\x04last"]))
+    side.drain()
+    side.wait(0.1)
+    stream = side.engine._streams[2]
+    assert stream.max_stream_data_local_sent == 2 * limit
+    for _ in range(5):
+        side.engine.send_ping(0)
+        side.flush()
+    latest = encode_varint(side.engine._packet_number - 1)
+    side.say(Packet([b"\x02" + latest + b"\x00\x00\x00"]))
+    assert stream.max_stream_data_local_sent == 0, "it is lost"
+    side.wait(0.1)
+    assert stream.max_stream_data_local_sent == 2 * limit
+
+
+def test_what_the_library_hears_of_streams_it_answers() -> None:
+    side = Side(True, forgets=False)
+    side.wait(1.0)
+    limit = side.engine._local_max_stream_data_uni
+    most = b"\x0e\x06" + encode_varint(limit - 4) + b"\x04most"
+    broken = b"\x24\x0a\x00" + encode_varint(limit - 4) + b"\x01"
+    side.say(Packet([BLOCKED, RESET, most, broken]))
+    side.drain()
+    side.flush()
+    assert 2 not in side.engine._streams
+    for each in (6, 10):
+        assert side.engine._streams[each].max_stream_data_local_sent == 2 * limit
+    assert not side.engine._is_long_due
+
+
+@pytest.mark.parametrize("odd", [b"\x14\x00", b"\x1a" + bytes(8), b"\x30hello"])
+def test_an_odd_frame_costs_the_same_however_many_streams_are_open(odd) -> None:
+    with patch(f"{__name__}.LIMITS", replace(LIMITS, max_streams=1000)):
+        side = Side(True)
+    side.wait(1.0)
+    side.say(Packet([b"\x0a" + encode_varint(4 * 900 + 2) + b"\x01x"]))
+    side.drain()
+    side.wait(0.1)
+    assert len(side.engine._streams) == 901
+    with patch.object(side.engine, "_write_stream_limits") as asked:
+        side.say(Packet([odd]))
+        side.wait(0.1)
+    assert side.engine.ending is None
+    assert not asked.called
+
+
 def test_a_late_packet_is_not_taken_for_the_latest() -> None:
     side = Side(True)
     side.wait(1.0)

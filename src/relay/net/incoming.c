@@ -152,7 +152,9 @@ static int stream_frame(PyObject *connection, PyObject *frame) {
             return is_whole > 0;
         }
     }
-    if (stream == NULL || (id & 3) == own || !PyBytes_GET_SIZE(data) || !is_kind(stream, STREAM)) {
+    PyObject *stirred = get(connection, CONNECTION_stirred);
+    if (stream == NULL || (id & 3) == own || !PyBytes_GET_SIZE(data) || !is_kind(stream, STREAM) ||
+        !is_dict(stirred)) {
         return hear(connection, word__stream_frame, frame);
     }
     PyObject *receiver = get(stream, STREAM_receiver);
@@ -195,7 +197,8 @@ static int stream_frame(PyObject *connection, PyObject *frame) {
         int has_ended = told(ended);
         is_good = has_ended >= 0 && (!has_ended || forget(connection, stream));
     } else if (is_good && end > most - end) {
-        is_good = put_flag(connection, CONNECTION__is_long_due, 1);
+        is_good = PyDict_SetItem(stirred, number, stream) == 0 &&
+                  put_flag(connection, CONNECTION__is_long_due, 1);
     }
     Py_DECREF(stream);
     return is_good;

@@ -317,8 +317,7 @@ class Incoming(Books):
             stream = self._new_stream(kind, stream_id)
             if stream is None:
                 return
-        end = offset + len(data)
-        receiver = stream.receiver
+        receiver, end = stream.receiver, offset + len(data)
         used = self._local_max_data.used
         if end > receiver.highest_offset:
             used += end - receiver.highest_offset
@@ -356,12 +355,11 @@ class Incoming(Books):
             if stream.sender.is_finished:
                 self._discard(stream)
         elif end * 2 > stream.max_stream_data_local:
+            self.stirred[stream_id] = stream
             self._is_long_due = True
 
-    def _reset_frame(
-        self, kind: int, stream_id: int, code: int, size: int, reliable_size: int = 0
-    ) -> None:
-        """RESET_STREAM (RFC 9000, 19.4), judged as above; some bytes may arrive all the same."""
+    def _reset_frame(self, kind: int, stream_id: int, code: int, size: int, kept: int = 0) -> None:
+        """RESET_STREAM (RFC 9000, 19.4), judged as above; ``kept`` bytes arrive all the same."""
         self.has_news = True
         self._heard = None
         self._assert_stream_can_receive(kind, stream_id)
@@ -374,9 +372,7 @@ class Incoming(Books):
         if size > stream.max_stream_data_local or used > self._local_max_data.value:
             raise _too_much(kind, stream, size)
         try:
-            event = receiver.handle_reset(
-                error_code=code, final_size=size, reliable_size=reliable_size
-            )
+            event = receiver.handle_reset(error_code=code, final_size=size, reliable_size=kept)
         except FinalSizeError as error:
             raise _wrong_size(kind, error) from error
         if event is not None:
@@ -389,11 +385,13 @@ class Incoming(Books):
         self, context: QuicReceiveContext, frame_type: int, buf: Buffer
     ) -> None:
         """RESET_STREAM_AT (draft-ietf-quic-reliable-stream-reset, 4), which the library lacks."""
-        stream_id, code, size, reliable_size = (buf.pull_uint_var() for _ in range(4))
-        if reliable_size > size:
+        stream_id, code, size, kept = (buf.pull_uint_var() for _ in range(4))
+        if kept > size:
             reason = "Reliable size is beyond final size"
             raise QuicConnectionError(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, reason)
-        self._reset_frame(frame_type, stream_id, code, size, reliable_size)
+        self._reset_frame(frame_type, stream_id, code, size, kept)
+        if (stream := self._streams.get(stream_id)) is not None:
+            self.stirred[stream_id] = stream  # as all that the library hears of
 
     def _handle_ack_frequency_frame(
         self, context: QuicReceiveContext, frame_type: int, buf: Buffer
@@ -460,7 +458,7 @@ class Incoming(Books):
     def _known(self, kind: int, stream_id: int) -> QuicStream | None:
         """A stream, as the library finds it or makes it; ``None`` when it is over."""
         try:
-            stream = self._get_or_create_stream(kind, stream_id)
+            stream = super()._get_or_create_stream(kind, stream_id)
         except StreamFinishedError:
             return None
         self._look_at_limits()

@@ -308,7 +308,7 @@ class ShortWay(Outgoing):
             return []
         self._streams_queue = self._in_turn()
         self._catch_up()
-        packets = super().datagrams_to_send(now)
+        packets = self._library_speaks(now)
         departures = [
             (data, size, address)
             for address, group in groupby(packets, key=lambda packet: packet[1])
@@ -329,20 +329,63 @@ class ShortWay(Outgoing):
                 departures += [(extra, len(extra), self._home) for extra in self._extras(now)]
         return departures
 
+    def _library_speaks(self, now: float) -> list[tuple[bytes, Address]]:
+        """All that the library sends. It asks every stream that it finds, of which few have
+        anything to say."""
+        if not self._is_short:
+            return super().datagrams_to_send(now)
+        streams = self._streams
+        asked = {stream.stream_id: stream for stream in self._streams_queue}
+        self._streams = asked.copy()
+        try:
+            return super().datagrams_to_send(now)
+        finally:
+            for stream_id in asked.keys() - self._streams.keys():
+                del streams[stream_id]  # it is over
+            self._streams = streams
+
     def _in_turn(self) -> list[QuicStream]:
-        """All streams, those that have something to do in the order of their turns.
+        """The streams that have something to do in the order of their turns; then all others, to a
+        library of which nobody knows what it does with them.
 
         Resets and stops come first: where a packet has no room left for one the library builds no
         more of them, and whatever fills packets would be before it again.
         """
-        rest = [s for i, s in self._streams.items() if i not in self.stirred]
         turns = [s for i, s in self.stirred.items() if i in self._streams]
         turns.sort(key=lambda s: not (s.sender.reset_pending or s.receiver.stop_pending))
-        return turns + rest
+        if not self._is_short:
+            turns += [s for i, s in self._streams.items() if i not in self.stirred]
+        return turns
 
     def _wants(self, stream: QuicStream) -> bool:
         sender, receiver = stream.sender, stream.receiver
-        return receiver.stop_pending or sender.reset_pending or not sender.buffer_is_empty
+        return (
+            receiver.stop_pending
+            or sender.reset_pending
+            or not sender.buffer_is_empty
+            or self._is_due(stream)
+        )
+
+    def _is_due(self, stream: QuicStream) -> bool:
+        """Whether only the library does what is due: grant the peer more, or forget it."""
+        granted = stream.max_stream_data_local
+        return (
+            stream.is_finished  # the library's pacer let it forget nothing
+            or granted != stream.max_stream_data_local_sent
+            or stream.receiver.highest_offset * 2 > granted > 0
+        )
+
+    def _get_or_create_stream(self, frame_type: int, stream_id: int) -> QuicStream:
+        """The library hears something about a stream."""
+        stream = super()._get_or_create_stream(frame_type, stream_id)
+        self.stirred[stream_id] = stream
+        return stream
+
+    def _on_max_stream_data_delivery(self, delivery: QuicDeliveryState, stream: QuicStream) -> None:
+        """A grant has arrived, or has to be repeated."""
+        super()._on_max_stream_data_delivery(delivery, stream)
+        if self._is_due(stream) and stream.stream_id in self._streams:
+            self.stirred[stream.stream_id] = stream
 
     def _is_unsaid(self) -> bool:
         """Whether the library has not said all it had to: asked after each of its turns."""
@@ -358,11 +401,5 @@ class ShortWay(Outgoing):
             or not self._crypto_streams[_ONE_RTT].sender.buffer_is_empty
             or self._limits_due()
             or any(not each.was_sent for each in self._host_cids)
-            or any(
-                stream.is_finished  # the library's pacer let it forget nothing
-                or stream.receiver.stop_pending
-                or stream.max_stream_data_local != stream.max_stream_data_local_sent
-                or stream.receiver.highest_offset * 2 > stream.max_stream_data_local > 0
-                for stream in self._streams.values()
-            )
+            or any(s.receiver.stop_pending or self._is_due(s) for s in self.stirred.values())
         )
