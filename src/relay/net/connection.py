@@ -162,13 +162,13 @@ class Connection:
                 self.engine.end(0, "the handshake took too long", transport=True)
             else:
                 self._guard(self.application.overdue)
-        due = self.engine.deadline()
-        if due is not None and now >= due:
-            is_due = True
-            try:
+        try:
+            due = self.engine.deadline()
+            if due is not None and now >= due:
+                is_due = True
                 self.engine.handle_timer(now)
-            except Exception as error:
-                self.fail(error)
+        except Exception as error:
+            self.fail(error)
         return is_due
 
     def timer(self) -> float | None:

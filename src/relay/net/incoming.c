@@ -239,7 +239,7 @@ PyObject *connection_next_event(PyObject *connection, PyObject *Py_UNUSED(none))
 /* An acknowledgement that came (RFC 9000, 19.3). */
 static int ack_frame(PyObject *connection, PyObject *frame, double now) {
     PyObject *loss = get(connection, CONNECTION__loss), *space = get(connection, CONNECTION__space);
-    long long waited, exponent, first, last;
+    long long waited, exponent, first, last, next;
 
     if (PyTuple_GET_SIZE(frame) != 3 || !is_list(PyTuple_GET_ITEM(frame, 1)) ||
         !is_a(loss, RECOVERY)) {
@@ -253,13 +253,21 @@ static int ack_frame(PyObject *connection, PyObject *frame, double now) {
         return 0;
     }
     double delay = ldexp((double)waited, (int)exponent) / 1000000;
+    PyObject *range = PyList_GET_SIZE(said) ? PyList_GET_ITEM(said, 0) : Py_None;
+    if (!is_tuple(range) || PyTuple_GET_SIZE(range) != 2) {
+        PyErr_SetString(PyExc_TypeError, "no range");
+        return 0;
+    }
+    if (!as_number(PyTuple_GET_ITEM(range, 0), &first) ||
+        !as_number(PyTuple_GET_ITEM(range, 1), &last) ||
+        !number_in(connection, CONNECTION__packet_number, &next)) {
+        return 0;
+    }
     int is_good;
-    if (PyList_GET_SIZE(said) == 1) {
-        PyObject *range = PyList_GET_ITEM(said, 0);
-        is_good = is_tuple(range) && PyTuple_GET_SIZE(range) == 2 &&
-                  as_number(PyTuple_GET_ITEM(range, 0), &first) &&
-                  as_number(PyTuple_GET_ITEM(range, 1), &last) &&
-                  acknowledge(loss, space, first, last, delay, now);
+    if (last >= next) {
+        is_good = done(PyObject_CallMethod(connection, "_believe", "iL", ACK, last));
+    } else if (PyList_GET_SIZE(said) == 1) {
+        is_good = acknowledge(loss, space, first, last, delay, now);
     } else {
         PyObject *ranges = PyList_GetSlice(said, 0, PyList_GET_SIZE(said));
         is_good =

@@ -9,6 +9,7 @@ streams carry, nor what will be sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aioquic._buffer import Buffer
@@ -25,7 +26,7 @@ from aioquic.quic.recovery import MAX_ACK_RANGES
 from aioquic.quic.stream import FinalSizeError, QuicStream, StreamFinishedError
 from aioquic.tls import CipherSuite, Direction, Epoch
 
-from relay.net.ackrate import ACK_FREQUENCY, IMMEDIATE_ACK, Asked
+from relay.net.ackrate import Asked
 from relay.net.books import Books
 from relay.net.frames import (
     ACK,
@@ -33,12 +34,10 @@ from relay.net.frames import (
     MAX_STREAM_DATA,
     MAX_STREAMS_UNI,
     RESET_STREAM,
-    RESET_STREAM_AT,
     STOP_SENDING,
     STREAM,
 )
 from relay.net.keys import Keys
-from relay.net.parameters import LEAST_ACK_DELAY
 from relay.net.pieces import Tally
 from relay.net.protection import Opened
 from relay.net.receiver import Heard, Receiver, Remainder
@@ -54,7 +53,6 @@ FAR = 1 << 62
 """More bytes than any connection may carry (RFC 9000, 4.1)."""
 
 _ONE_RTT = Epoch.ONE_RTT
-_ZERO_AND_ONE_RTT = frozenset((Epoch.ZERO_RTT, Epoch.ONE_RTT))
 
 
 def few_left(limit: Limit) -> bool:
@@ -83,11 +81,6 @@ class Incoming(Books):
     def __init__(self, *, speedups: bool, **options: Any) -> None:
         """``speedups``: as in `relay.net.settings.QuicLimits`."""
         super().__init__(**options)
-        self._QuicConnection__frame_handlers |= {  # type: ignore[attr-defined]
-            RESET_STREAM_AT: (self._handle_reset_stream_at_frame, _ZERO_AND_ONE_RTT),
-            ACK_FREQUENCY: (self._handle_ack_frequency_frame, _ZERO_AND_ONE_RTT),
-            IMMEDIATE_ACK: (self._handle_immediate_ack_frame, _ZERO_AND_ONE_RTT),
-        }
         self._acks = Asked(self._ack_delay)
         self._streams = Streams(self)
         self.tally = Tally()
@@ -217,17 +210,7 @@ class Incoming(Books):
             for frame in frames:
                 kind = frame[0]
                 if kind == ACK:
-                    # Packets arrived (RFC 9000, 19.3).
-                    said, loss = frame[1], self._loss
-                    loss.peer_completed_address_validation = True
-                    waited = (frame[2] << self._remote_ack_delay_exponent) / 1000000
-                    if len(said) == 1:
-                        loss.acknowledge(space, said[0][0], said[0][1], waited, now)
-                    else:
-                        loss.acknowledge_all(space, said[::-1], waited, now)
-                    if loss.lost_foreign:
-                        loss.lost_foreign = False
-                        self._is_long_due = True
+                    self._hear_ack(frame[1], frame[2], now)
                     continue
                 eliciting = True
                 if kind >= MAX_DATA:
@@ -244,6 +227,30 @@ class Incoming(Books):
             self._refuse(error)
             return
         self._came(count, number, eliciting, now)
+
+    def _hear_ack(self, said: Sequence[tuple[int, int]], waited: int, now: float) -> None:
+        """Packets arrived (RFC 9000, 19.3): ranges of numbers, the greatest first."""
+        self._believe(ACK, said[0][1])
+        loss = self._loss
+        loss.peer_completed_address_validation = True
+        delay = (waited << self._remote_ack_delay_exponent) / 1000000
+        if len(said) == 1:
+            loss.acknowledge(self._space, said[0][0], said[0][1], delay, now)
+        else:
+            loss.acknowledge_all(self._space, said[::-1], delay, now)
+        if loss.lost_foreign:
+            loss.lost_foreign = False
+            self._is_long_due = True
+
+    def _believe(self, kind: int, largest: int) -> None:
+        """Nothing arrives that was not sent (RFC 9000, 13.1), but it would open the window."""
+        if largest >= self._packet_number:
+            reason = "Packets were acknowledged that were never sent"
+            raise QuicConnectionError(QuicErrorCode.PROTOCOL_VIOLATION, kind, reason)
+
+    def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_ack_frame(context, frame_type, buf)
+        self._believe(frame_type, self._spaces[context.epoch].largest_acked_packet)
 
     def _refuse(self, error: QuicConnectionError) -> None:
         """The peer broke a rule, which ends the connection."""
@@ -380,34 +387,6 @@ class Incoming(Books):
         self._local_max_data.used = used
         if receiver.is_finished and stream.sender.is_finished:
             self._discard(stream)
-
-    def _handle_reset_stream_at_frame(
-        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
-    ) -> None:
-        """RESET_STREAM_AT (draft-ietf-quic-reliable-stream-reset, 4), which the library lacks."""
-        stream_id, code, size, kept = (buf.pull_uint_var() for _ in range(4))
-        if kept > size:
-            reason = "Reliable size is beyond final size"
-            raise QuicConnectionError(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, reason)
-        self._reset_frame(frame_type, stream_id, code, size, kept)
-        if (stream := self._streams.get(stream_id)) is not None:
-            self.stirred[stream_id] = stream  # as all that the library hears of
-
-    def _handle_ack_frequency_frame(
-        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
-    ) -> None:
-        """ACK_FREQUENCY (draft-ietf-quic-ack-frequency, 4)."""
-        sequence, threshold, delay, _ = (buf.pull_uint_var() for _ in range(4))
-        if delay < LEAST_ACK_DELAY:
-            code, reason = QuicErrorCode.PROTOCOL_VIOLATION, "Ack delay is below what was offered"
-            raise QuicConnectionError(code, frame_type, reason)
-        self._ack_delay = self._acks.hear(sequence, threshold, delay)
-
-    def _handle_immediate_ack_frame(
-        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
-    ) -> None:
-        """IMMEDIATE_ACK (the same draft, 5)."""
-        self._spaces[_ONE_RTT].ack_at = context.time
 
     def _stop_frame(self, kind: int, stream_id: int, code: int) -> None:
         """STOP_SENDING (RFC 9000, 19.5), which is answered with a reset (3.5)."""

@@ -17,9 +17,9 @@ from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 from relay.net.ackrate import AckRate
 from relay.net.byrate import kind_of
 from relay.net.delivery import Delivery
+from relay.net.extensions import Extensions
 from relay.net.frames import RESET_STREAM, RESET_STREAM_AT, ack
 from relay.net.growth import Used
-from relay.net.incoming import Incoming
 from relay.net.mtu import PathMtu
 from relay.net.recovery import Handler, Train
 from relay.net.sender import SharedSender
@@ -63,7 +63,7 @@ _FAR = 1 << 30
 """Offsets from here on take more than four bytes."""
 
 
-class Outgoing(Incoming):
+class Outgoing(Extensions):
     """A connection that builds everyday packets itself."""
 
     def __init__(self, *, is_short: bool, max_datagram_size: int, **options: Any) -> None:

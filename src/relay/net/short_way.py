@@ -335,7 +335,7 @@ class ShortWay(Outgoing):
         if not self._is_short:
             return super().datagrams_to_send(now)
         streams = self._streams
-        asked = {stream.stream_id: stream for stream in self._streams_queue}
+        asked = {stream.stream_id or 0: stream for stream in self._streams_queue}
         self._streams = asked.copy()
         try:
             return super().datagrams_to_send(now)
