@@ -50,6 +50,7 @@ def refused(*words: str) -> str:
         ("--server-quic-gso", {"server.quic.gso": "true"}),
         ("--server-backend quinn", {"server.backend": "quinn"}),
         ("--iroh-enabled=true", {"iroh.enabled": "true"}),
+        ("--auth-tls-disable-verify", {"auth.tls.disable_verify": "true"}),
         ("--auth-domain x.com", {"auth.domain": ["x.com"]}),
         ("--auth-public-api http://a", {"auth.public_api": "http://a"}),
     ],

@@ -28,8 +28,8 @@ _ALIASES = {
 
 _SWITCHES = frozenset(
     {
-        *("disable_relay", "enabled", "gso", "io_uring", "lan", "mtu_discovery", "once", "pin"),
-        *("reconnect", "system_roots", "ws"),
+        *("disable_relay", "disable_verify", "enabled", "gso", "io_uring", "lan", "mtu_discovery"),
+        *("once", "pin", "reconnect", "system_roots", "ws"),
     }
 )
 """Last words of upstream's switches among the settings that are not built here."""
