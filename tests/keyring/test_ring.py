@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from relay.auth.settings import AuthSettings
 from relay.errors import ConfigError
 from relay.keyring import Change, Keyring
 from relay.keyring.remote_folder import MAX_MISSES
+from relay.net.tls import write_pair
 
 Keys = dict[str, Key]
 QUICK = {
@@ -34,11 +36,17 @@ QUICK = {
 class Running:
     """A keyring that runs, and what it said."""
 
-    def __init__(self, auth: dict[str, Any], fetch: dict[str, Any], every: float) -> None:
+    def __init__(
+        self,
+        auth: dict[str, Any],
+        fetch: dict[str, Any],
+        every: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
         settings = AuthSettings.model_validate(auth | {"fetch": QUICK | fetch})
         self.changes: list[Change] = []
-        self.ring = Keyring(settings, self.log, every=every)
+        self.ring = Keyring(settings, self.log, tls, every=every)
         self.ring.on_change(self.changes.append)
 
     def log(self, event: str, **facts: Any) -> None:
@@ -54,9 +62,12 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    auth: dict[str, Any], every: float = 0.02, **fetch: Any
+    auth: dict[str, Any],
+    every: float = 0.02,
+    tls: ssl.SSLContext | None = None,
+    **fetch: Any,
 ) -> AsyncIterator[Running]:
-    one = Running(auth, fetch, every)
+    one = Running(auth, fetch, every, tls)
     task = asyncio.ensure_future(one.ring.run())
     await asyncio.sleep(0)
     try:
@@ -205,6 +216,34 @@ def test_a_set_is_asked_for_at_once_and_in_time(tools: Any, keys: Keys) -> None:
                 assert found.confirmed is not None
                 assert found.confirmed >= shown
                 assert "secret" not in f"{found.name} {one.events}"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("setting", ["key", "key_dir"])
+def test_who_is_trusted_for_the_operators_keys_is_not_for_those_of_others(
+    tools: Any, keys: Keys, tmp_path: Path, setting: str
+) -> None:
+    pair = tmp_path / "cert.pem", tmp_path / "key.pem"
+    write_pair(*pair, ["127.0.0.1"])
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(*pair)
+    trust = ssl.create_default_context(cafile=str(pair[0]))
+
+    async def main() -> None:
+        async with tools.server(served) as server:
+            url = f"https://127.0.0.1:{server.port}"
+            server.show("/keys/one.jwk", keys["one"])
+            server.show("/jwks", keys["two"])
+            own = {"key": f"{url}/keys/one.jwk", "key_dir": f"{url}/keys"}[setting]
+            auth = {setting: own, "jwks": [{"url": f"{url}/jwks"}]}
+            async with running(auth, tls=trust) as one:
+                await one.ring.need("one")
+                await until(lambda: one.kids == {"one"})
+                ours, theirs = one.ring.sources
+                assert ours.problem is None
+                await until(lambda: theirs.problem is not None)
+                assert "CERTIFICATE_VERIFY_FAILED" in theirs.problem
 
     asyncio.run(main())
 

@@ -28,9 +28,18 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from relay.client import connect
+from relay.config.shape import ClientTls
 from relay.errors import ConfigError
 from relay.net.settings import ListenSettings
-from relay.sidecar.link import DEADLINE, MAX_ANSWER, MAX_REFUSAL, Link, Unreachable, client_tls
+from relay.sidecar.link import (
+    DEADLINE,
+    MAX_ANSWER,
+    MAX_REFUSAL,
+    Link,
+    Unreachable,
+    client_tls,
+    key_tls,
+)
 
 
 def posted(oracle, deadline=5.0, **told):
@@ -265,6 +274,29 @@ def test_new_connections_show_and_believe_what_the_files_hold_by_then(tmp_path):
         with pytest.raises(Unreachable, match="verify failed"):
             await shown(one)
         assert [event for event, _ in told[1:]] == ["client.tls reloaded"]
+
+    asyncio.run(run())
+
+
+def test_keys_are_asked_for_at_whom_the_system_trusts_as_well(tmp_path, monkeypatch):
+    ours, others, own = (
+        (tmp_path / f"{name}.pem", tmp_path / f"{name}.key") for name in ("1", "2", "own")
+    )
+    for pair in (ours, others, own):
+        write_pair(*pair)
+    monkeypatch.setenv("SSL_CERT_FILE", str(others[0]))
+
+    def told(event, **facts):
+        raise AssertionError(event)
+
+    assert key_tls(ClientTls(), told) is None
+    tls = key_tls(ClientTls(root=(ours[0],), cert=own[0], key=own[1]), told)
+
+    async def run():
+        for pair in (ours, others):
+            async with guarded(pair, own[0]) as url, Link(url, tls) as link:
+                shown = (await link.get(())).members["shown"]
+                assert shown.lstrip("0") == serial_of(own[0])
 
     asyncio.run(run())
 

@@ -41,7 +41,7 @@ def access(path: str, config: File, offline: bool, as_json: bool) -> None:
     except BadRequest as error:
         raise click.UsageError(str(error)) from None
     settings = load(config).settings
-    found = trusted(settings.auth, ask=not offline)
+    found = trusted(settings, ask=not offline)
     now = time.time()
     (tokens, struck), unread = good_tokens(settings)
     keys = [named for source in found.read for named in source.named]

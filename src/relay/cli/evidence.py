@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from relay.net import tls
 from relay.net.authority import Authorities
 from relay.records.address import read_address
 from relay.records.sealing import VARIABLE, Seal
-from relay.sidecar.link import client_tls
+from relay.sidecar.link import client_tls, key_tls
 from relay.sinks.kafka import require_usable
 
 POLL = 0.02
@@ -62,7 +63,7 @@ class Trusted:
         return tuple(each.trouble for each in self.read if each.trouble)
 
 
-def trusted(settings: AuthSettings, kid: str | None = None, ask: bool = True) -> Trusted:
+def trusted(settings: Settings, kid: str | None = None, ask: bool = True) -> Trusted:
     """Read every source of ``[auth]``; URLs only if ``ask``, for the key ``kid`` where it matters.
 
     Blocks, up to ``auth.fetch.timeout`` and a little. Never raises for a source that fails.
@@ -73,7 +74,10 @@ def trusted(settings: AuthSettings, kid: str | None = None, ask: bool = True) ->
         if "file" in facts and "why" in facts:
             said.append((str(facts["file"]), str(facts["why"])))
 
-    sources = Sources(settings, log, lambda: None)
+    auth, trust = settings.auth, None
+    with suppress(ConfigError):  # of files that are looked at by themselves
+        trust = key_tls(settings.client.tls, silent)
+    sources = Sources(auth, log, lambda: None, trust)
     now = time.monotonic()
     troubles: dict[str, str] = {}
     for source in sources.watched:
@@ -82,8 +86,8 @@ def trusted(settings: AuthSettings, kid: str | None = None, ask: bool = True) ->
         except ConfigError as error:
             troubles[source.name] = str(error)
     if ask and sources.asked:
-        asyncio.run(_ask(sources, kid, settings.fetch.timeout + PATIENCE))
-    read = tuple(_read(settings, source, troubles, said, ask) for source in sources.all)
+        asyncio.run(_ask(sources, kid, auth.fetch.timeout + PATIENCE))
+    read = tuple(_read(auth, source, troubles, said, ask) for source in sources.all)
     try:
         named = [source.name for source in sources.watched]
         KeySet.require_apart(*(source.keys for source in sources.watched), sources=named)
@@ -166,7 +170,7 @@ def _setting(settings: AuthSettings, name: str) -> str:
 
 def gather(settings: Settings, ask: bool = True) -> Evidence:
     """Look at everything the settings name. Blocks as `trusted` does."""
-    found = trusted(settings.auth, ask=ask)
+    found = trusted(settings, ask=ask)
     return Evidence(
         keys=found.read,
         together=found.together,

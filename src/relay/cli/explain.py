@@ -125,7 +125,7 @@ def _configured(settings: Settings, request: Request) -> _Known:
 
     own, unread = own_keys(settings)
     wanted = needs(request, settings.auth)
-    found = trusted(settings.auth, own.origin(wanted.kid, wanted.parents))
+    found = trusted(settings, own.origin(wanted.kid, wanted.parents))
     keys = KeySet.gather(found.keys, own) if own else found.keys
     facts, troubles = stored(settings, request)
     facts = replace(facts, silence=found.silence or next(iter(unread), ""))

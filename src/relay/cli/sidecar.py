@@ -98,10 +98,11 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
     from relay.server.descriptors import Descriptors
     from relay.sidecar.app import sidecar_app
     from relay.sidecar.bench import Bench
+    from relay.sidecar.link import key_tls
     from relay.sidecar.push import Push
 
     told = settings.sidecar
-    keyring = Keyring(settings.auth, _log)
+    keyring = Keyring(settings.auth, _log, key_tls(settings.client.tls, _log))
     push = Push(told.relays, _log)
     audit = settings.audit
     webhook = Webhook(audit, _log, time.time) if audit.webhook is not None else None

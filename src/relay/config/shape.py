@@ -244,14 +244,16 @@ class ClientTls(Section):
     """Trust anybody. For a laptop only; every start warns."""
 
     root: Files = ()
-    """Authorities (PEM) to trust instead of the system's."""
+    """Authorities (PEM) to trust instead of the system's; for keys of auth.key, auth.keys and
+    auth.key_dir that come by URL beside the system's."""
 
     fingerprint: Texts = ()
     """SHA-256 of certificates to trust whoever signed them, hex."""
 
     cert: Path | None = None
-    """Client certificate (PEM), shown to relays that are dialled and to the server of auth.url. A
-    change of these files counts with the next connection, and running links are replaced."""
+    """Client certificate (PEM), shown to relays that are dialled, to the servers of auth.url and
+    cluster.connect_api and where these keys come from. A change of these files counts with the next
+    connection, and running links are replaced."""
 
     key: Path | None = None
     """Its private key (PEM)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -51,16 +52,22 @@ class Change:
 class Keyring:
     """The keys of all sources. ``keys`` is always a whole set; ``run`` keeps it current."""
 
-    def __init__(self, settings: AuthSettings, log: Log = silent, every: float = LOOK) -> None:
-        """Read every file that ``[auth]`` names; URLs are asked when it `run`s. ``every`` is
-        seconds between looks at files.
+    def __init__(
+        self,
+        settings: AuthSettings,
+        log: Log = silent,
+        tls: ssl.SSLContext | None = None,
+        every: float = LOOK,
+    ) -> None:
+        """Read every file that ``[auth]`` names; URLs are asked when it `run`s, those of the
+        operator's own keys with ``tls``. ``every`` is seconds between looks at files.
 
         Raises `ConfigError`, one line, for a file or folder that cannot be used.
         """
         self.settings = settings.fetch
         self.waiting = 0
         """Tokens that wait for a source to be asked."""
-        self._sources = Sources(settings, log, self.turn)
+        self._sources = Sources(settings, log, self.turn, tls)
         self._sources.load()
         self._log = log
         self._every = every

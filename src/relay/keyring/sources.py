@@ -6,6 +6,7 @@ one name is used. This module must not know when a source is looked at or asked.
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable
 from functools import partial
@@ -51,12 +52,20 @@ class Source(Protocol):
 class Sources:
     """All sources of one relay."""
 
-    def __init__(self, settings: AuthSettings, log: Log, finished: Callable[[], None]) -> None:
-        """``finished`` is called when a URL has answered or failed."""
+    def __init__(
+        self,
+        settings: AuthSettings,
+        log: Log,
+        finished: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``finished`` is called when a URL has answered or failed; ``tls`` is for URLs of the
+        operator's own keys, where others are trusted than for those that somebody shows to all."""
         self.settings = settings
         self._log = log
         self._finished = finished
         self._fetcher = Fetcher(settings.fetch)
+        self._own = Fetcher(settings.fetch, tls=tls)
         self.watched: list[KeyFile | KeyFolder] = []
         self.asked: list[Remote | RemoteFolder] = []
         self.adopted: list[Source] = []
@@ -108,6 +117,7 @@ class Sources:
     async def close(self) -> None:
         """Let go of what was opened for fetching."""
         await self._fetcher.close()
+        await self._own.close()
 
     def _file(self, path: str, source: KeySource | None = None) -> KeyFile:
         read = KeySet.load if source is None else partial(_expecting, source)
@@ -120,7 +130,7 @@ class Sources:
                 RemoteFolder(
                     place,
                     shown(place),
-                    self._fetcher.fetch,
+                    self._own.fetch,
                     fetch,
                     time.monotonic,
                     self._log,
@@ -132,7 +142,7 @@ class Sources:
 
     def _document(self, url: str) -> Remote:
         """A key file at a URL: in any form a file may have, with a name of our own alphabet."""
-        return self._remote(url, at(url), partial(_halved, shown(url)))
+        return self._remote(url, at(url), partial(_halved, shown(url)), self._own.fetch)
 
     def _published(self, source: KeySource) -> Remote:
         """A set that somebody shows to everybody."""

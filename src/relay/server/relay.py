@@ -81,7 +81,7 @@ from relay.server.stats import Stats
 from relay.server.streaming import take_streams
 from relay.session.transport import Knock, Visit
 from relay.sidecar.client import AuthClient
-from relay.sidecar.link import Link, client_tls
+from relay.sidecar.link import Link, client_tls, key_tls
 from relay.wire.version import LITE_NEAR
 
 CERTIFICATE_BEATS = 4
@@ -130,7 +130,7 @@ class Relay:
         self.authority: Authority | None = None
         self.issuer: Issuer | None = None
         self.webhook: Webhook | None = None
-        self.keyring = Keyring(settings.auth, self._log)
+        self.keyring = Keyring(settings.auth, self._log, key_tls(settings.client.tls, self._log))
         self.keyring.on_change(self._rekey)
         self.wall = wall
         self.judge = Judge(self.house, Rules(self.keyring.keys, settings.auth), wall)

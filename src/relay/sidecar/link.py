@@ -14,7 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path as File
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -173,6 +173,22 @@ class Link:
         return bytes(kept[:MAX_ANSWER])
 
 
+class Files(Protocol):
+    """``[client.tls]``, as far as files are concerned."""
+
+    @property
+    def root(self) -> Sequence[File]:
+        """Authorities."""
+
+    @property
+    def cert(self) -> File | None:
+        """What is shown."""
+
+    @property
+    def key(self) -> File | None:
+        """Its key."""
+
+
 class ShownTls(ssl.SSLContext):
     """Whom to trust and what to show, as files say; new connections follow them.
 
@@ -180,15 +196,20 @@ class ShownTls(ssl.SSLContext):
     once per change, and what was read before stays.
     """
 
-    def __new__(cls, *args: Any) -> ShownTls:
+    def __new__(cls, *args: Any, **named: Any) -> ShownTls:
         """A client's."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
 
     def __init__(
-        self, roots: Sequence[File], cert: File | None, key: File | None, log: Callable[..., None]
+        self,
+        roots: Sequence[File],
+        cert: File | None,
+        key: File | None,
+        log: Callable[..., None],
+        system: bool = False,
     ) -> None:
         """Raises `ConfigError`."""
-        self._files = (roots, cert, key)
+        self._files = (roots, cert, key, system)
         self._log = log
         self._turn = threading.Lock()
         self._followed = Followed(*roots, *(file for file in (cert, key) if file is not None))
@@ -222,8 +243,23 @@ def client_tls(
     return ShownTls(roots, cert, key, log) if roots or cert else ssl.create_default_context()
 
 
-def _load(roots: Sequence[File], cert: File | None, key: File | None) -> ssl.SSLContext:
+def key_tls(files: Files, log: Callable[..., None]) -> ssl.SSLContext | None:
+    """The same for the operator's keys, which may stand anywhere: the system's authorities are
+    trusted as well. ``None`` where nobody else is and nothing is shown.
+
+    Raises `ConfigError`.
+    """
+    if not (files.root or files.cert):
+        return None
+    return ShownTls(files.root, files.cert, files.key, log, system=True)
+
+
+def _load(
+    roots: Sequence[File], cert: File | None, key: File | None, system: bool
+) -> ssl.SSLContext:
     context = tls_context(roots, cert, key, "client.tls.")
+    if system:
+        context.load_default_certs()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
