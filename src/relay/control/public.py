@@ -59,7 +59,7 @@ CORS = {
 }
 PREFLIGHT = CORS | {
     "access-control-allow-methods": "GET, HEAD, POST, OPTIONS",
-    "access-control-allow-headers": "authorization, content-type, last-event-id",
+    "access-control-allow-headers": "authorization, content-type, last-event-id, *",
     "access-control-max-age": "86400",
 }
 WORDS = {
