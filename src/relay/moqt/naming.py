@@ -1,8 +1,10 @@
-"""Names: a namespace of moq-transport is a path of the house. This module must not know who means
-what by it."""
+"""Names: a namespace of moq-transport is a path of the house, one part of it a segment. Slashes
+within a part are escaped, and so is what would be read as one; nothing else is. This module must
+not know who means what by it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -14,6 +16,11 @@ OUT_OF_BAND = 0
 MAX_NAME = 4_096
 """Bytes of a namespace and the name of a track (draft-16, 2.4.1). Who says more is left."""
 
+_BESIDE = re.compile("/|%(?=(?:25)*2F)")
+"""What is escaped: a slash, and the beginning of what stands for one, however often."""
+
+_ESCAPED = re.compile("%(?:2F|25(?=(?:25)*2F))")
+
 
 def is_short(namespace: Namespace, track: bytes = b"") -> bool:
     """Whether it can be said to a peer, and heard of one."""
@@ -22,17 +29,25 @@ def is_short(namespace: Namespace, track: bytes = b"") -> bool:
 
 def path_of(namespace: Namespace) -> str | None:
     """A namespace as the house writes it, ``None`` for one that has no such form: its parts are
-    the path's, not empty and without slashes."""
+    text, not empty and not too long."""
     try:
-        parts = [part.decode() for part in namespace]
+        path = "/".join([_BESIDE.sub(_escape, part.decode()) for part in namespace])
     except UnicodeDecodeError:
         return None
-    return None if any(not part or "/" in part for part in parts) else "/".join(parts)
+    return path if all(namespace) and len(path) <= MAX_NAME else None
 
 
 def namespace_of(path: str) -> Namespace:
     """The reverse."""
-    return tuple(part.encode() for part in path.split("/")) if path else ()
+    return tuple(_ESCAPED.sub(_plain, part).encode() for part in path.split("/")) if path else ()
+
+
+def _escape(found: re.Match[str]) -> str:
+    return "%2F" if found[0] == "/" else "%25"
+
+
+def _plain(found: re.Match[str]) -> str:
+    return "/" if found[0] == "%2F" else "%"
 
 
 def with_token(path: str | None, tokens: Sequence[Token]) -> str | None:

@@ -99,10 +99,10 @@ class Offers:
         it could not be told apart."""
         if offer.request in self._by_request:
             raise ProtocolViolation(f"request {offer.request} is in use")
-        if path_of(offer.namespace) in (None, ""):
-            self._refuse(offer, codes.NOT_SUPPORTED, "parts are not empty and have no slash")
-        elif not is_short(offer.namespace, offer.name[1] or b""):
+        if not is_short(offer.namespace, offer.name[1] or b""):
             self._refuse(offer, codes.NOT_SUPPORTED, "a name of more than 4096 bytes")
+        elif path_of(offer.namespace) in (None, ""):
+            self._refuse(offer, codes.NOT_SUPPORTED, "parts are text, not empty and not too long")
         elif len(self._offers) >= self._most:
             self._refuse(offer, codes.INTERNAL, "too many are published by this session already")
         elif offer.name in self._offers:
@@ -195,6 +195,7 @@ class Offers:
     def _refuse(self, offer: Offer, code: int, words: str) -> None:
         if self._told < MAX_TOLD:
             self._told += 1
-            self._denied(b"/".join(offer.namespace).decode(errors="replace"), words)
+            said = b"/".join(offer.namespace).decode(errors="replace")
+            self._denied(path_of(offer.namespace) or said, words)
         error = wire.RequestError(offer.request, offer.to, code, words)
         self._desk.say(error, offer.line, last=True)

@@ -30,7 +30,7 @@ where the peer asked to be told of so much, its session is closed."""
 MAX_FETCHES = 32
 """Fetches of the peer's at a time. More are refused."""
 
-_NO_TEXT = "names are text without slashes"
+_NO_TEXT = "names are text, and no part of one is empty"
 
 
 class Requests:
