@@ -6,6 +6,7 @@ import pytest
 
 from relay.moqt.datagrams import Datagram, scan_datagram
 from relay.moqt.drafts import DRAFTS, Draft
+from relay.moqt.groups import EACH_UNKNOWN, MAX_UNKNOWN
 from relay.moqt.messages import PublishDone
 from relay.moqt.properties import written
 from relay.moqt.varint import LEADING, QUIC
@@ -85,6 +86,24 @@ def test_objects_of_a_group_come_in_their_order(world: World, draft: Draft) -> N
     assert (viewer.take(events.GroupAborted), peer.lost) == ([], None)
 
 
+def test_objects_may_come_before_it_is_known_whose_they_are(world: World, draft: Draft) -> None:
+    """quic-go puts datagrams before streams in a packet."""
+    peer, viewer, asked = publishing(world, draft)
+    bring(peer, datagram(draft, 4, 0), datagram(draft, 4, 0, alias=8), datagram(draft, 4, 1))
+    serving(peer, asked)
+    assert numbers(viewer) == [0, 1]
+
+
+def test_what_is_kept_of_them_is_bounded(draft: Draft) -> None:
+    world = World(0)
+    peer, viewer, asked = publishing(world, draft)
+    for number in range(2_000):
+        peer.end.send_datagram(datagram(draft, 4, number))
+    world.run()
+    serving(peer, asked)
+    assert 0 < len(numbers(viewer)) <= MAX_UNKNOWN // EACH_UNKNOWN
+
+
 def test_what_is_lost_is_waited_for_a_while(world: World, draft: Draft) -> None:
     peer, viewer, asked = publishing(world, draft)
     serving(peer, asked)
@@ -136,9 +155,8 @@ def test_timestamps_come_through(world: World) -> None:
 @pytest.mark.parametrize("data", [b"", b"\x10\x07\x00", b"\xff" * 9, b"\x06\x63\x00\x80x"])
 def test_what_belongs_to_nothing_is_forgotten(world: World, draft: Draft, data: bytes) -> None:
     peer, viewer, asked = publishing(world, draft)
-    bring(peer, datagram(draft, 4, 0))  # before it is known whose it is
     serving(peer, asked)
-    bring(peer, data)
+    bring(peer, data, datagram(draft, 4, 0, alias=8))
     peer.bring(head(draft, 7, 4), objects(draft, b"9"))
     assert numbers(viewer) == [9]
     bring(peer, datagram(draft, 4, 1))  # of a group that came on a stream

@@ -147,6 +147,8 @@ class Groups:
         """Those whose tracks have ended: of the last few some groups may still be on their way."""
         self._held: dict[int, _Arrival] = {}
         """Those nobody can tell yet whose they are, in the order in which they came."""
+        self._loose: list[bytes] = []
+        """Datagrams of which the same is true."""
         self._unknown = 0
         """Bytes of these."""
         self._expected = 0
@@ -180,11 +182,14 @@ class Groups:
         self.forget(alias)
         self._aliases[alias] = subscription, self.stamps(timescale)
         held, self._held, self._unknown = self._held, {}, 0
+        loose, self._loose = self._loose, []
         for stream, arrival in held.items():
             data, arrival.data = bytes(arrival.data), bytearray()
             self._take(stream, arrival, data, arrival.has_ended)
             if arrival.has_ended:
                 self._arrivals.pop(stream, None)
+        for each in loose:
+            self.datagram(each)
         return True
 
     def stamps(self, timescale: int) -> Stamps | None:
@@ -208,6 +213,7 @@ class Groups:
         self._expected += change
         if not self._expected:
             held, self._held, self._unknown = self._held, {}, 0
+            self._loose.clear()
             for stream, arrival in held.items():
                 self._stop(stream, arrival)
 
@@ -241,11 +247,18 @@ class Groups:
             self.merges.go_on(arrival.merge)
 
     def datagram(self, data: bytes) -> None:
-        """An object comes in a datagram. One that nobody can tell whose it is, or that comes too
-        late, is forgotten."""
+        """An object comes in a datagram. One that comes too late is forgotten, and so is one that
+        nobody can tell whose it is, unless an answer is awaited: peers put datagrams before it in
+        the same packet."""
         found = scan_datagram(data, self._draft.varint)
-        track = self._aliases.get(found.alias) if found is not None else None
-        if found is None or track is None or found.group > MAX_SEQUENCE:
+        if found is None or found.group > MAX_SEQUENCE:
+            return
+        track = self._aliases.get(found.alias)
+        if track is None:
+            size = len(data) + EACH_UNKNOWN
+            if self._expected and self._unknown + size <= MAX_UNKNOWN:
+                self._unknown += size
+                self._loose.append(data)
             return
         subscription, stamps = track
         merge = self.merges.begin_loose(subscription, found.group)
