@@ -492,6 +492,33 @@ def test_try_it_says_what_it_may_not_where_the_relay_lets_it_in(stage: Callable[
     asyncio.run(main())
 
 
+NAMELESS = """
+window.WebTransport = class extends WebTransport {
+  constructor(url, { protocols, ...options }) {
+    super(url, options);
+  }
+}
+"""
+"""A browser that cannot name versions while it connects, as Firefox."""
+
+LATENCY = "document.querySelector('#try-latency').textContent"
+
+
+def test_try_it_works_in_a_browser_that_names_no_version(stage: Callable[[], Any]) -> None:
+    async def main() -> None:
+        async with stage() as here, here.operating() as page:
+            await page.evaluate(NAMELESS)
+            await page.click('nav a[href="#try"]')
+            await page.click("#try-start")
+            await page.see("#try-state", "On air")
+            await page.until("Number(document.querySelector('#try-frames').textContent) > 10")
+            await page.until(f"/^[0-9]{{1,3}} ms$/.test({LATENCY})")
+            versions = {each.session.version for each in here.relay.door.guests.values()}
+            assert versions == {"moq-lite-02"}
+
+    asyncio.run(main())
+
+
 def test_names_that_would_be_markup_are_text(stage: Callable[[], Any]) -> None:
     async def main() -> None:
         async with stage() as here, here.guest("plant", EVIL) as client, here.operating() as page:

@@ -1,18 +1,17 @@
-// One moq-lite-05 session over WebTransport: enough to publish one track and to watch one. The law:
+// One moq-lite session over WebTransport: enough to publish one track and to watch one. The law:
 // whatever the peer asks that is not offered is refused on its own stream and costs nothing else.
 // This file must not know what frames hold, nor the page.
-import { Reader, byte, join, message, text, unzigzag, varint, zigzag } from "./wire.js";
+import { FIVE, TWO } from "./versions.js";
+import { Reader, join, message, text, varint } from "./wire.js";
 
-export const VERSION = "moq-lite-05";
-export const TIMESCALE = 1_000_000; // timestamps are microseconds
-const KEEP_MS = 1000; // how long a group that is behind is still wanted
 const CONNECT_MS = 8000;
 const ANNOUNCE_MS = 5000; // what this relay lets be heard it announces at once
 const LATE = `No answer over UDP within ${CONNECT_MS / 1000} s. After a refusal Chromium waits longer before each further try.`;
 
-const BIDI = { announce: 1, subscribe: 2, track: 6 };
+const STRANGE = `This browser did not agree with the relay on ${FIVE.name}, nor on ${TWO.name}.`;
+
+const BIDI = { announce: 1, subscribe: 2, track: 6, offer: 0x20, agreement: 0x21 };
 const UNI = { group: 0, setup: 1 };
-const SETUP_HOP = 5;
 
 // The SHA-256 by which a browser may believe a certificate that no authority signed; null: none.
 async function pinned(signal) {
@@ -28,7 +27,7 @@ async function pinned(signal) {
 
 async function open(url, hash) {
 	const transport = new WebTransport(url, {
-		protocols: [VERSION],
+		protocols: [FIVE.name],
 		congestionControl: "low-latency",
 		...(hash ? { serverCertificateHashes: [{ algorithm: "sha-256", value: hash }] } : {}),
 	});
@@ -40,16 +39,31 @@ async function open(url, hash) {
 	}, CONNECT_MS);
 	try {
 		await transport.ready;
+		if (transport.protocol === FIVE.name) return new Session(transport, FIVE);
+		return new Session(transport, TWO, await agree(transport));
 	} catch (error) {
 		throw isLate ? new Error(LATE) : error;
 	} finally {
 		clearTimeout(timer);
 	}
-	if (transport.protocol !== VERSION) {
-		transport.close();
-		throw new Error(`This browser did not agree with the relay on ${VERSION}; Chromium does.`);
+}
+
+// A browser that cannot name versions while it connects does so in the first stream, which stays.
+async function agree(transport) {
+	try {
+		const stream = await transport.createBidirectionalStream();
+		const body = join(varint(1), varint(TWO.code), varint(0));
+		await write(stream, join(varint(BIDI.offer), Uint8Array.of(0, body.length), body));
+		const reader = new Reader(stream.readable);
+		if ((await reader.varint()) === BIDI.agreement) {
+			await reader.take(2); // the length
+			if ((await reader.varint()) === TWO.code) return [stream, reader];
+		}
+	} catch {
+		// the relay ended the session, or the stream
 	}
-	return transport;
+	transport.close();
+	throw new Error(STRANGE);
 }
 
 // Nobody may hear of the broadcast, or may not yet.
@@ -59,30 +73,34 @@ export class Unheard extends Error {}
 export async function connect(url) {
 	const hash = await pinned(AbortSignal.timeout(CONNECT_MS));
 	try {
-		return new Session(await open(url, hash));
+		return await open(url, hash);
 	} catch (error) {
 		// A long-lived certificate cannot be believed by its hash, but perhaps by its authority.
 		if (!hash || location.protocol !== "https:") throw error;
-		return new Session(await open(url, null));
+		return await open(url, null);
 	}
 }
 
 class Session {
 	closed;
 	#transport;
+	#version;
+	#first;
 	#offered = null;
 	#watches = new Map();
 	#nextId = 0;
 
-	constructor(transport) {
+	constructor(transport, version, first) {
 		this.#transport = transport;
+		this.#version = version;
+		this.#first = first; // which would end if nobody held it
 		this.closed = transport.closed.then(
 			(info) => info.reason || "closed",
 			(error) => error.message,
 		);
 		const hop = Math.floor(Math.random() * 2 ** 52) + 1;
-		const value = varint(hop);
-		this.#say(join(varint(UNI.setup), message(varint(1), varint(SETUP_HOP), varint(value.length), value)));
+		const setup = version.setup(hop);
+		if (setup) this.#say(join(varint(UNI.setup), setup));
 		this.#each(transport.incomingUnidirectionalStreams, (stream) => this.#heard(stream));
 		this.#each(transport.incomingBidirectionalStreams, (stream) => this.#asked(stream));
 		this.hop = hop;
@@ -98,7 +116,7 @@ class Session {
 
 	// Offer one broadcast with one track; answers where its groups are written.
 	publish(broadcast, track) {
-		this.#offered = new Offer(broadcast, track, () => this.#transport.createUnidirectionalStream());
+		this.#offered = new Offer(this.#version, broadcast, track, () => this.#transport.createUnidirectionalStream());
 		return this.#offered;
 	}
 
@@ -106,36 +124,28 @@ class Session {
 	// every frame, at microseconds; `onGroup(sequence)` before the first of each group.
 	async watch(broadcast, track, onGroup, onFrame) {
 		await this.#announced(broadcast);
-		const info = await this.#transport.createBidirectionalStream();
-		await write(info, join(varint(BIDI.track), message(text(broadcast), text(track))));
-		const fields = await new Reader(info.readable).message();
-		fields.byte(), fields.byte(), fields.varint();
-		const scale = fields.varint() / TIMESCALE;
+		const scale = this.#version.hasTracks ? await this.#scale(broadcast, track) : 1;
 		const id = this.#nextId++;
 		this.#watches.set(id, { onGroup, onFrame, scale });
 		const stream = await this.#transport.createBidirectionalStream();
-		const none = varint(0);
-		await write(
-			stream,
-			join(
-				varint(BIDI.subscribe),
-				message(varint(id), text(broadcast), text(track), byte(128), byte(0), varint(KEEP_MS), none, none),
-			),
-		);
+		await write(stream, join(varint(BIDI.subscribe), this.#version.subscribe(id, broadcast, track)));
 		const reader = new Reader(stream.readable);
 		const over = (async () => {
-			while (await reader.more()) {
-				await reader.varint();
-				await reader.message();
-			}
+			while (await reader.more()) await this.#version.skipReply(reader);
 		})();
 		return { over };
+	}
+
+	async #scale(broadcast, track) {
+		const stream = await this.#transport.createBidirectionalStream();
+		await write(stream, join(varint(BIDI.track), message(text(broadcast), text(track))));
+		return this.#version.scale(await new Reader(stream.readable).message());
 	}
 
 	// Throws Unheard where that does not happen: nobody says that an announcement was not heard.
 	async #announced(broadcast) {
 		const stream = await this.#transport.createBidirectionalStream();
-		await write(stream, join(varint(BIDI.announce), message(text(broadcast), varint(this.hop))));
+		await write(stream, join(varint(BIDI.announce), this.#version.askForBroadcasts(broadcast, this.hop)));
 		let timer;
 		const late = new Promise((_, reject) => {
 			timer = setTimeout(() => reject(new Unheard()), ANNOUNCE_MS);
@@ -148,7 +158,7 @@ class Session {
 	}
 
 	async #heardOf(reader) {
-		await reader.message(); // ANNOUNCE_OK
+		if (this.#version.isNamed(await reader.message())) return;
 		for (;;) {
 			const fields = await reader.message();
 			const isActive = fields.byte() !== 0;
@@ -185,8 +195,9 @@ class Session {
 		watch.onGroup(group);
 		let at = 0;
 		while (await reader.more()) {
-			at += unzigzag(await reader.varint());
-			watch.onFrame({ group, at: at / watch.scale, bytes: await reader.frame() });
+			const frame = await this.#version.readFrame(reader, at);
+			at = frame.at;
+			watch.onFrame({ group, at: at / watch.scale, bytes: frame.bytes });
 		}
 	}
 
@@ -197,10 +208,7 @@ class Session {
 		if (kind === BIDI.announce) return this.#announce(stream, reader);
 		if (kind === BIDI.track && offer) {
 			const asked = await reader.message();
-			if (offer.is(asked.text(), asked.text())) {
-				await write(stream, message(byte(128), byte(0), varint(KEEP_MS), varint(TIMESCALE)), true);
-				return;
-			}
+			if (offer.is(asked.text(), asked.text())) return write(stream, this.#version.track(), true);
 		}
 		if (kind === BIDI.subscribe && offer) {
 			const asked = await reader.message();
@@ -214,14 +222,14 @@ class Session {
 	async #announce(stream, reader) {
 		const prefix = (await reader.message()).text();
 		const suffix = this.#offered?.below(prefix) ?? null;
-		const active = suffix === null ? [] : [message(byte(1), text(suffix), varint(0))];
-		await write(stream, join(message(varint(this.hop), varint(active.length)), ...active));
+		await write(stream, this.#version.broadcasts(suffix === null ? [] : [suffix], this.hop));
 		while (await reader.more()) await reader.message();
 	}
 }
 
 // One broadcast with one track, and whoever subscribes to it.
 class Offer {
+	#version;
 	#broadcast;
 	#track;
 	#openStream;
@@ -229,7 +237,8 @@ class Offer {
 	#next = 0;
 	#group = [];
 
-	constructor(broadcast, track, openStream) {
+	constructor(version, broadcast, track, openStream) {
+		this.#version = version;
 		this.#broadcast = broadcast;
 		this.#track = track;
 		this.#openStream = openStream;
@@ -247,7 +256,7 @@ class Offer {
 
 	async serve(id, stream, reader) {
 		this.#readers.set(id, stream);
-		await write(stream, join(varint(0), message(varint(this.#next))));
+		await write(stream, this.#version.accept(this.#next));
 		try {
 			while (await reader.more()) await reader.message();
 			await write(stream, new Uint8Array(0), true);
@@ -264,7 +273,7 @@ class Offer {
 	startGroup() {
 		for (const line of this.#group) line.close();
 		const sequence = this.#next++;
-		this.#group = [...this.#readers.keys()].map((id) => new Line(this.#openStream, id, sequence));
+		this.#group = [...this.#readers.keys()].map((id) => new Line(this.#version, this.#openStream, id, sequence));
 	}
 
 	write(at, bytes) {
@@ -274,10 +283,12 @@ class Offer {
 
 // One group on its way to one subscriber.
 class Line {
+	#version;
 	#writer;
 	#last = 0;
 
-	constructor(openStream, id, sequence) {
+	constructor(version, openStream, id, sequence) {
+		this.#version = version;
 		const head = join(varint(UNI.group), message(varint(id), varint(sequence)));
 		this.#writer = openStream().then((stream) => {
 			const writer = stream.getWriter();
@@ -288,7 +299,7 @@ class Line {
 	}
 
 	write(at, bytes) {
-		const frame = join(zigzag(at - this.#last), varint(bytes.length), bytes);
+		const frame = this.#version.frame(at, this.#last, bytes);
 		this.#last = at;
 		this.#writer.then((writer) => writer.write(frame)).catch(() => {});
 	}

@@ -1,4 +1,4 @@
-// moq-lite-05 as bytes: variable-length integers (RFC 9000, 16), texts, and reading them from a
+// moq-lite as bytes: variable-length integers (RFC 9000, 16), texts, and reading them from a
 // stream. The law: a length that nobody should believe ends the reading. This file must not know
 // what the messages mean.
 
