@@ -266,7 +266,7 @@ class Bench:
         self.client.configuration.verify_mode = ssl.CERT_NONE
         said = self.client._serialize_transport_parameters
         self.client._serialize_transport_parameters = lambda: said() + parameters  # type: ignore[method-assign]
-        serving = configure(self.limits, False, ("moq-lite-05", "h3"))
+        serving = configure(self.limits, False, ("moq-lite-05", "moqt-18", "moq-00", "h3"))
         pair = CERTIFICATES.current
         serving.certificate, serving.private_key = pair.chain[0], pair.key
         engine = Engine(serving, self.limits, self.client.original_destination_connection_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived
+from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
 from tests.net.conftest import flush
 
 from relay.net.connection import Connection
@@ -112,3 +112,25 @@ def test_an_id_is_known_before_the_peer_can_use_it(bench, monkeypatch) -> None:
     told = {each.cid for each in client._peer_cid_available}
     assert len(told) == 3
     assert told <= known
+
+
+@pytest.mark.parametrize(
+    ("alpn", "said"),
+    [
+        ("moq-lite-05", [0x52E4A40FA8FA, 0x52E4A40FA8F8]),
+        ("moqt-18", [30, 29]),
+        ("moq-00", [30, 29]),
+    ],
+)
+def test_over_raw_quic_the_protocol_says_in_which_range_codes_travel(bench, recorder, alpn, said):
+    room = bench(alpn=alpn)
+    (visit,) = room.visits
+    visit.accept(recorder(), alpn)
+    room.client.send_stream_data(0, b"x")
+    room.pump()
+    visit.transport.reset(0, 30)
+    visit.transport.stop(0, 29)
+    room.pump()
+    assert [
+        each.error_code for each in (*room.of(StreamReset), *room.of(StopSendingReceived))
+    ] == said

@@ -2,7 +2,8 @@
 
 It owns what every session needs on top of an engine (an inbox, credit, capacity, the guard around
 the receiver), so that WebTransport differs only in heads and closing. Streams are broken off with
-codes in WebTransport's range here, too: the Rust stack takes any other for none. Peers may send
+codes in WebTransport's range here, too: the Rust stack takes any other for none. Not so where the
+protocol is one that native stacks of all kinds speak, which know its codes alone. Peers may send
 codes in either space, and those from that range are read back into ours. This module must not know
 HTTP/3.
 """
@@ -19,6 +20,9 @@ from relay.session.transport import Receiver
 
 _INTERNAL = RelayError.session_code
 
+_PLAIN = ("moqt-", "moq-00")
+"""How the protocols begin whose codes travel as they are."""
+
 
 class QuicTransport:
     """A session over raw QUIC; both `Transport` for those above and `Application` below."""
@@ -33,6 +37,7 @@ class QuicTransport:
         """Whether the session is over for those above."""
         self._engine = connection.engine
         self._ready = ready
+        self._outgoing = int if connection.alpn.startswith(_PLAIN) else to_http3
         self._stopped: set[int] = set()
         """Streams whose half of the peer's is to end and has not yet."""
         self._is_flushing = False
@@ -118,7 +123,7 @@ class QuicTransport:
     def reset(self, stream: int, code: int) -> None:
         """Break off our half."""
         if not self.is_closed:
-            self._engine.reset(stream, to_http3(code), self._head_size(stream))
+            self._engine.reset(stream, self._outgoing(code), self._head_size(stream))
             self._stir()
 
     def stop(self, stream: int, code: int) -> None:
@@ -126,7 +131,7 @@ class QuicTransport:
         if self.is_closed or stream in self._stopped:
             return  # it was asked already, with the code of then
         if self._engine.is_receiving(stream):
-            self._engine.stop(stream, to_http3(code))
+            self._engine.stop(stream, self._outgoing(code))
             self._stopped.add(stream)
             self._stir()
 
