@@ -22,8 +22,8 @@ from absent import missing
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from rig import chromium, house  # noqa: E402
-from rig.chromium import Browser, ChromiumClient  # noqa: E402
+from rig import chromium, firefox, house  # noqa: E402
+from rig.chromium import Browser, PageClient  # noqa: E402
 from rig.client import Client  # noqa: E402
 from rig.command import CommandClient  # noqa: E402
 from rig.house import Relay  # noqa: E402
@@ -94,6 +94,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
+def fox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One Firefox, likewise."""
+    if firefox.executable() is None:
+        missing("firefox")
+    profile = tmp_path_factory.mktemp("profile")
+    with _browser(tmp_path_factory, sys.executable, firefox.__file__, str(profile)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
 def eyes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Another one, for looking at the dashboard."""
     with _chromium(tmp_path_factory, "dashboard.mjs") as started:
@@ -102,15 +112,21 @@ def eyes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @contextmanager
 def _chromium(factory: pytest.TempPathFactory, program: str) -> Iterator[Browser]:
+    if not Path(os.environ.get("CHROMIUM", "/usr/bin/chromium")).exists():
+        missing("chromium")
+    with _browser(factory, "node", str(chromium.NODE / program)) as started:
+        yield started
+
+
+@contextmanager
+def _browser(factory: pytest.TempPathFactory, *command: str) -> Iterator[Browser]:
     if shutil.which("node") is None:
         missing("node")
     if not (chromium.NODE / "node_modules").is_dir():
         missing(f"{chromium.NODE.name}/node_modules (npm ci --ignore-scripts)")
-    if not Path(os.environ.get("CHROMIUM", "/usr/bin/chromium")).exists():
-        missing("chromium")
     log = factory.mktemp("browser") / "browser.log"
     _logs.append(log)
-    started = Browser(log, program)
+    started = Browser(log, *command)
     try:
         started.wait_ready()
         yield started
@@ -124,7 +140,9 @@ def client(request: pytest.FixtureRequest) -> Callable[[str], Client]:
 
     def named(name: str) -> Client:
         if name.startswith("chromium"):
-            return ChromiumClient(name, request.getfixturevalue("browser"))
+            return PageClient(name, request.getfixturevalue("browser"))
+        if name == "firefox":
+            return PageClient(name, request.getfixturevalue("fox"))
         if name == "relay-cli":
             return CommandClient()
         try:

@@ -9,11 +9,9 @@
 //
 // A reply may be {"id", "error": text} instead. The first line out is {"ready": browser version}.
 // End of input closes the browser and ends the program.
-import { createServer } from "node:http";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
 import { chromium } from "playwright-core";
+import { address, bundle, HERE, server } from "./pages.mjs";
 
 const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const FLAGS = [
@@ -25,22 +23,6 @@ const FLAGS = [
 	"--disable-component-update",
 	"--disable-sync",
 ];
-const HTML = '<!doctype html><meta charset="utf-8"><script type="module" src="/page.js"></script>';
-
-const HERE = fileURLToPath(new URL(".", import.meta.url));
-const SHAPE = { bundle: true, write: false, format: "esm", target: "chrome120", logLevel: "error" };
-const bundle = async (entry) => (await build({ ...entry, ...SHAPE })).outputFiles[0].text;
-const script = await bundle({ entryPoints: [`${HERE}page.mjs`] });
-
-// A page on http://localhost is a secure context, which WebTransport asks for.
-const server = createServer((request, response) => {
-	const isScript = request.url === "/page.js";
-	response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
-	response.end(isScript ? script : HTML);
-});
-await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-const address = `http://localhost:${server.address().port}/`;
-
 const browser = await chromium.launch({ executablePath: EXECUTABLE, args: FLAGS });
 const context = await browser.newContext();
 const pages = [];

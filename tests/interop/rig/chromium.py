@@ -1,4 +1,4 @@
-"""@moq/net in a real Chromium as a client, through ``node/browser.mjs``.
+"""@moq/net in a real browser as a client: Chromium through ``node/browser.mjs``, or Firefox.
 
 Its job is to carry the rig's calls to one page per session; its law is that a dead browser fails
 the call in hand, with its log, and hangs nobody. It must not know the relay.
@@ -25,16 +25,16 @@ NODE = Path(__file__).resolve().parents[1] / "node"
 """The folder of the node project."""
 
 START = 60.0
-"""Seconds that node, the bundler and Chromium may take to be ready."""
+"""Seconds that node, the bundler and the browser may take to be ready."""
 
 GRACE = 5.0
 """Seconds a call may outlast the deadline that the page itself keeps."""
 
 
 class Browser:
-    """The process that owns one Chromium. Calls may come from any event loop."""
+    """The process that owns one browser. Calls may come from any event loop."""
 
-    def __init__(self, log: Path, program: str = "browser.mjs") -> None:
+    def __init__(self, log: Path, *command: str) -> None:
         self.log = log
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[Any]] = {}
@@ -42,7 +42,7 @@ class Browser:
         self._ready: Future[str] = Future()
         with log.open("wb") as stderr:
             self._program = subprocess.Popen(
-                ["node", str(NODE / program)],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -98,7 +98,7 @@ class Browser:
             raise
 
     def close(self) -> None:
-        """End Chromium and node."""
+        """End the browser and what drives it."""
         assert self._program.stdin is not None
         assert self._program.stdout is not None
         self._program.stdin.close()
@@ -203,7 +203,7 @@ class Page:
         return None if text is None else str(text)
 
 
-class ChromiumClient:
+class PageClient:
     """@moq/net over the browser's own WebTransport, or over WebSocket as in a browser without."""
 
     plan: Plan = BINARY
