@@ -524,9 +524,9 @@ def test_nobody_waits_who_has_it_or_wants_it_no_more(draft: Draft, how: str) -> 
     [
         ({"relative": 2}, (5, 6)),
         ({"relative": 99}, (0, 1, 2, 3, 4, 5, 6)),
-        ({"relative": 0}, ()),
+        ({"relative": 0}, (7,)),
         ({"absolute": 4}, (4, 5, 6)),
-        ({"absolute": 7}, ()),
+        ({"absolute": 7}, (7,)),
     ],
 )
 def test_what_comes_before_a_subscription(
@@ -536,12 +536,25 @@ def test_what_comes_before_a_subscription(
     room = Room(world, draft)
     room.write(*range(8))
     room.peer.ask(Subscribe(0, CAM, b"video"))
-    assert room.peer.only(SubscribeOk)
+    assert room.peer.only(SubscribeOk).largest == Location(7, 2)
     room.write(8)
     room.ask(Fetch(6, joining=0, **start))
     assert fetched(room.peer) == all_of(*found)
     assert outlet(room.peer) in room.peer.whole
-    assert room.peer.only(FetchOk).end == (Location(6, 0) if found else Location(0, 0))
+    assert room.peer.only(FetchOk).end == Location(found[-1], 0)
+
+
+@where_a_fetch_may_join
+def test_what_there_is_of_the_group_it_begins_with(world: World, draft: Draft) -> None:
+    room = Room(world, draft)
+    room.write(6)
+    room.write(7, fin=False)
+    room.peer.ask(Subscribe(0, CAM, b"video"))
+    assert room.peer.only(SubscribeOk).largest == Location(7, 2)
+    room.ask(Fetch(6, joining=0, relative=0))
+    assert fetched(room.peer) == all_of(7)
+    assert outlet(room.peer) in room.peer.whole
+    assert room.peer.only(FetchOk).end == Location(7, 3)
 
 
 @where_a_fetch_may_join

@@ -849,6 +849,22 @@ def test_it_is_told_how_far_a_track_goes(world: World, draft: Draft, version: st
     assert peer.lost is None
 
 
+def test_the_first_who_watches_is_told_as_well(world: World, draft: Draft) -> None:
+    """Players fetch the beginning of a track only where something is said to be there."""
+    peer = world.peer(draft)
+    peer.ask(PublishNamespace(0, CAM))
+    peer.only(RequestOk)
+    viewer = world.peer(draft)
+    viewer.ask(Subscribe(0, CAM, b"video"))
+    serving(peer, peer.only(Subscribe), largest=Location(4, 9))
+    world.run()
+    assert viewer.only(SubscribeOk).largest == (4, 0)
+    peer.bring(head(draft, 7, 4), objects(draft, b"one", b"two"))
+    second = world.peer(draft)
+    second.ask(Subscribe(0, CAM, b"video"))
+    assert second.only(SubscribeOk).largest == (4, 1)
+
+
 def test_frames_are_counted_once_however_many_ask(
     draft: Draft, monkeypatch: pytest.MonkeyPatch
 ) -> None:

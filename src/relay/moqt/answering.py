@@ -10,7 +10,8 @@ from typing import Protocol
 from relay.errors import Cancelled
 from relay.moqt import codes
 from relay.moqt import messages as wire
-from relay.moqt.messages import Message, Namespace
+from relay.moqt.looking import last_object
+from relay.moqt.messages import Location, Message, Namespace
 from relay.moqt.naming import is_short, namespace_of
 from relay.moqt.spans import Span
 from relay.moqt.talk import MAX_PRIORITY, Desk, Talk
@@ -21,6 +22,7 @@ from relay.wire.messages import (
     AnnounceRequest,
     Bidi,
     Subscribe,
+    SubscribeLatest,
     SubscribeOk,
     SubscribeUpdate,
     TrackInfo,
@@ -79,7 +81,7 @@ class Describing(Talk):
 class Serving(Talk):
     """The peer watches a track."""
 
-    __slots__ = ("_is_accepted", "_is_answered", "_question", "_wish")
+    __slots__ = ("_is_accepted", "_is_answered", "_latest", "_question", "_wish")
 
     def __init__(
         self,
@@ -105,6 +107,8 @@ class Serving(Talk):
         self._question = Subscribe(asked.request, path, track, *self._wish, patience=patience)
         self._is_accepted = False
         """Whether the session serves it."""
+        self._latest: Location | None = None
+        """The largest object by then, where it is known."""
         self._is_answered = False
         """Whether the peer knows."""
 
@@ -152,7 +156,9 @@ class Serving(Talk):
     def read(self, buffer: StreamBuffer) -> None:
         desk = self.desk
         while (reply := desk.dialect.read_reply(buffer, desk.max_message)) is not None:
-            if isinstance(reply, SubscribeOk) and not self._is_accepted:
+            if isinstance(reply, SubscribeLatest):
+                self._latest = last_object(reply.group, reply.frames)
+            elif isinstance(reply, SubscribeOk) and not self._is_accepted:
                 self._is_accepted = True
                 if desk.draft.timestamps:
                     describing = Describing(desk, desk.far_bidi(), self)
@@ -165,9 +171,9 @@ class Serving(Talk):
         """It is known what the timestamps count, 0 where it is not."""
         if not self._is_answered:
             self._is_answered = True
-            self.desk.say(
-                wire.SubscribeOk(self.request, self.request, timescale=timescale), self.line
-            )
+            number, latest = self.request, self._latest
+            ok = wire.SubscribeOk(number, number, timescale=timescale, largest=latest)
+            self.desk.say(ok, self.line)
 
     def ended(self) -> None:
         if not self._is_accepted:

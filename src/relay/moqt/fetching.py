@@ -117,6 +117,9 @@ class Fetching(Looking):
             start = max(first - (asked.relative or 0), 0)
             self._start = Location(start if asked.absolute is None else asked.absolute, 0)
             self._end = Location(first - 1, 0)
+            if self._start.group == first:
+                # Nothing but that. Players ask for it and leave out what comes twice.
+                self._end = Location(first, latest.object + 1 if first == latest.group else 0)
             return "it starts after the subscription" if self._start.group > first else None
         if asked.relative is not None:
             self._start = Location(max(latest.group - asked.relative, 0), 0)
@@ -203,15 +206,13 @@ class Fetching(Looking):
         if not self._is_answered:
             self._is_answered = True
             order = wire.DESCENDING if self._asked.order == wire.DESCENDING else wire.ASCENDING
-            end = self._end if self._end.group >= self._start.group else Location(0, 0)
-            ok = wire.FetchOk(self.request, end, order=order, timescale=self._timescale)
+            ok = wire.FetchOk(self.request, self._end, order=order, timescale=self._timescale)
             self.desk.say(ok, self.line, last=True)
 
     def _finish(self, outlet: int) -> None:
         """All has been sent."""
         nothing = self.desk.draft.fetched.nothing
-        is_empty = self._before is None and self._end.group >= self._start.group
-        if is_empty and nothing is not None:
+        if self._before is None and nothing is not None:
             self._fail(nothing, "none of it can be had")
             return
         self._answer()

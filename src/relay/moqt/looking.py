@@ -40,14 +40,14 @@ class Looking(Talk):
         desk = self.desk
         while (reply := desk.dialect.read_reply(buffer, desk.max_message)) is not None:
             if isinstance(reply, SubscribeLatest):
-                self._latest = _last(reply.group, reply.frames)
+                self._latest = last_object(reply.group, reply.frames)
             elif isinstance(reply, SubscribeOk):
                 self.accepted(self._latest)
 
     def _group_opened(self, sequence: int, frames: int) -> int:
         """A group would be sent, as many frames of it at once: on a stream that takes nothing."""
         if self._latest is None:
-            self._latest = _last(sequence, frames)
+            self._latest = last_object(sequence, frames)
             self.accepted(self._latest)
         return self.desk.far_uni()
 
@@ -100,6 +100,6 @@ class Stating(Looking):
         self.accepted(self._latest)
 
 
-def _last(group: int, frames: int) -> Location:
+def last_object(group: int, frames: int) -> Location:
     """The last object of so many; a group that is there has one, or will have."""
     return Location(group, max(frames, 1) - 1)

@@ -93,13 +93,15 @@ class Viewing:
         self.host.session.accept(self.id, info.priority, self._latest())
 
     def _latest(self) -> tuple[int, int] | None:
-        """The latest group so far and how many frames it has, where the version tells that: to
-        count them is not for everybody who watches."""
+        """The latest group so far and how many frames it has, where the version tells that. For
+        who watches one that is still to come, as the publisher says, has its first."""
         track, number = self.track, self.track.current
-        is_told = self.host.session.dialect.tells_latest and not self.demand.max_latency
-        if number is None or not is_told:
+        if not self.host.session.dialect.tells_latest:
             return None
-        return number, frames_in(track.groups[number])
+        if number is not None:
+            return number, frames_in(track.groups[number])
+        promised = track.begins_at if self.demand.max_latency else None
+        return None if promised is None else (promised, 1)
 
     def group_opened(self, group: Group) -> None:
         """A group to deliver, from its first frame or the first that is wanted."""
