@@ -60,7 +60,7 @@ class FilePulse:
             if self._connection is None:
                 self._opened += 1
                 place = f"{self._file.absolute().as_uri()}?mode=rw"  # it is never made here
-                self._connection = sqlite3.connect(place, 0, isolation_level=None, uri=True)
+                self._connection = sqlite3.connect(place, timeout=0, isolation_level=None, uri=True)
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         except (sqlite3.Error, OSError, ValueError):
             self._let_go()
