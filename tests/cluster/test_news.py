@@ -422,3 +422,15 @@ def test_readers_end_with_the_relays_they_read() -> None:
             assert relay.origin.routes == 1  # its own
 
     asyncio.run(main())
+
+
+def test_who_comes_when_all_is_over_is_not_read() -> None:
+    """At the end of a relay others speak for a moment longer."""
+
+    async def main() -> None:
+        relay = Relay(2)
+        async with running(relay):
+            pass
+        relay.hear(LocalBroadcast(asyncio.get_running_loop().time), 1)
+
+    asyncio.run(main())

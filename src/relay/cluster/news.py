@@ -229,8 +229,11 @@ class News:
             self._tell_all()
             own = NEWS.join(str(self._origin.id))
             self._origin.announce(own, self._broadcast, self._broadcast.hops, self._clock())
-            self._origin.watch(NEWS, self)
-            await asyncio.Event().wait()
+            watch = self._origin.watch(NEWS, self)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                watch.cancel()  # nobody reads who may still come
 
     def revoked(self, entry: Revocation) -> None:
         """A revocation came into force here."""
