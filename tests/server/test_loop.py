@@ -1,6 +1,8 @@
 """Which event loop a relay runs in."""
 
 import asyncio
+import errno
+import gc
 import socket
 import ssl
 import sys
@@ -45,6 +47,34 @@ def test_what_is_raised_comes_out() -> None:
 
     with pytest.raises(ConfigError, match="no"):
         loop.run(main(), "auto")
+
+
+@pytest.mark.parametrize("errors", [[OSError(errno.EMFILE, "none left")], [ConfigError("x")]])
+def test_where_the_system_has_no_room_that_is_a_line(errors) -> None:
+    with pytest.raises(ConfigError, match=r"none left|x"):
+        loop.run(grouped(*errors, OSError(errno.ENFILE, "nor here")), "auto")
+    with pytest.raises(PermissionError):
+        loop.run(alone(PermissionError(errno.EACCES, "no")), "auto")
+    with pytest.raises(ConfigError, match=r"none left \(ulimit\)"):
+        loop.run(alone(OSError(errno.EMFILE, "none left")), "auto")
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_room_for_a_loop_nothing_is_left_unawaited(monkeypatch) -> None:
+    def none(wanted: loop.Wanted) -> Any:
+        def make() -> asyncio.AbstractEventLoop:
+            raise OSError(errno.EMFILE, "none left")
+
+        return make
+
+    monkeypatch.setattr(loop, "factory", none)
+    with pytest.raises(ConfigError, match="none left"):
+        ran("auto")
+    gc.collect()
+
+
+async def alone(error: Exception) -> None:
+    raise error
 
 
 def test_a_host_name_of_odd_letters_is_no_traceback(capfd, monkeypatch) -> None:

@@ -28,23 +28,30 @@ loop has waited for the system it waits for this as well while there is one."""
 
 
 def run(main: Coroutine[Any, Any, None], wanted: Wanted) -> None:
-    """Run to the end. Raises `ConfigError` when a loop is wanted that is not there, and whatever
-    ``main`` raises: the first `ConfigError` by itself, where a group holds nothing else."""
-    try:
-        made_by = factory(wanted)
-    except ConfigError:
-        main.close()
-        raise
+    """Run to the end. Raises `ConfigError` when a loop is wanted that is not there, or the system
+    has no room for what is needed, and whatever ``main`` raises: the first `ConfigError` by itself,
+    where a group holds nothing else."""
     sys.setswitchinterval(SWITCH)
     sys.unraisablehook = _cannot_be_raised
-    with asyncio.Runner(loop_factory=made_by) as runner:
-        try:
+    try:
+        with asyncio.Runner(loop_factory=factory(wanted)) as runner:
             runner.run(main)
-        except BaseExceptionGroup as group:
-            if group.split(ConfigError)[1] is not None:
-                raise
-            # Not by `except*`: what is raised there comes in a group again, before Python 3.11.4.
-            raise first_of(group) from None
+    except (OSError, BaseExceptionGroup) as error:
+        # Not by `except*`: what is raised there comes in a group again, before Python 3.11.4.
+        if isinstance(error, BaseExceptionGroup) and error.split(_is_told_in_a_line)[1] is not None:
+            raise
+        first = first_of(error)
+        if isinstance(first, OSError) and _is_told_in_a_line(first):
+            first = ConfigError(f"no room to run in: {first.strerror} (ulimit)")
+        raise first from None
+    finally:
+        main.close()  # there may have been nothing to run it
+
+
+def _is_told_in_a_line(error: BaseException) -> bool:
+    """Whether it is nobody's mistake but the operator's, or that of the system."""
+    is_short = isinstance(error, OSError) and error.errno in EXHAUSTED
+    return is_short or isinstance(error, ConfigError)
 
 
 def factory(wanted: Wanted) -> Callable[[], asyncio.AbstractEventLoop]:
