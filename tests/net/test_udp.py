@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -439,3 +440,38 @@ def test_trains_are_joined_where_their_sizes_allow(shapes) -> None:
 
 def test_joining_nothing() -> None:
     assert udp.joined([]) == []
+
+
+SANDBOXED = """
+import ctypes, errno, struct, sys
+from relay.net import udp
+
+(one,), (two,) = udp.bind("127.0.0.1", 0, 65536), udp.bind("127.0.0.1", 0, 65536)
+steps = (
+    (0x20, 0, 0, 0),  # load the number of a call
+    (0x15, 0, 1, int(sys.argv[1])),  # is it recvmmsg?
+    (0x06, 0, 0, 0x00050000 | int(sys.argv[2])),  # yes: an error
+    (0x06, 0, 0, 0x7FFF0000),  # no: go on
+)
+code = b"".join(struct.pack("=HBBI", *step) for step in steps)
+held = ctypes.create_string_buffer(code, len(code))
+where = struct.pack("@HP", len(steps), ctypes.addressof(held))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.c_char_p(where), 0, 0):
+    raise SystemExit("skip")
+udp.send(one, b"abc", 1, two.getsockname())
+runs, trouble = udp.reader(True)(two, 8, 8)
+print([data for _, some in runs for data in some], trouble)
+"""
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM], ids=["not there", "forbidden"])
+def test_a_sandbox_without_the_call_for_many_datagrams(error: int) -> None:
+    number = {"x86_64": 299, "aarch64": 243}.get(os.uname().machine)
+    if sys.platform != "linux" or number is None:
+        pytest.skip("whose number of recvmmsg is not known here")
+    words = [sys.executable, "-c", SANDBOXED, str(number), str(error)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.stderr.strip() == "skip":
+        pytest.skip("nothing can be forbidden here")
+    assert done.stdout.strip() == "[b'a', b'b', b'c'] 0", done.stderr
