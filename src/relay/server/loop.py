@@ -71,7 +71,9 @@ def running() -> str:
 def _cannot_be_raised(what: sys.UnraisableHookArgs) -> None:
     """In place of a traceback for whoever asks over TLS for a host in letters that none has: Python
     reads the name before anybody can, and the connection is refused as it is."""
-    if not (isinstance(what.exc_value, UnicodeDecodeError) and isinstance(what.object, bytes)):
+    # Python 3.14 has the name in its message, where those before have it as the object.
+    is_name = isinstance(what.object, bytes) or "ssl servername" in (what.err_msg or "")
+    if not (is_name and isinstance(what.exc_value, UnicodeDecodeError)):
         sys.__unraisablehook__(what)
 
 
