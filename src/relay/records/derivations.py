@@ -72,8 +72,9 @@ class Derivations:
         if len(self._flights) >= self._most:
             raise LimitExceeded(f"{self._most} API keys being checked (records.max_derivations)")
         flight = asyncio.get_running_loop().run_in_executor(self._pool, derive, work)
-        self._flights[mark] = flight
-        flight.add_done_callback(lambda _: self._flights.pop(mark, None))
+        if not flight.done():  # as it may be at once, from Python 3.14 on
+            self._flights[mark] = flight
+            flight.add_done_callback(lambda _: self._flights.pop(mark, None))
         return flight
 
     def _remember(self, mark: bytes, result: bytes) -> None:
