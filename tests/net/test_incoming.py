@@ -552,6 +552,30 @@ def test_a_grant_that_was_lost_is_said_again() -> None:
     assert stream.max_stream_data_local_sent == 2 * limit
 
 
+@pytest.mark.parametrize("says_long", [True, False])
+def test_a_stop_that_was_lost_is_said_again(says_long) -> None:
+    side = Side(True)
+    side.wait(1.0)
+    side.say(Packet([b"\x0a\x02\x05hello"]))
+    side.drain()
+    side.wait(0.1)
+    if says_long:
+        side.engine.send_ping(0)
+    side.engine.stop(2, 7)
+    side.flush()
+    side.wait(0.1)
+    stream = side.engine._streams[2]
+    assert not stream.receiver.stop_pending
+    for _ in range(5):
+        side.engine.send_ping(0)
+        side.flush()
+    latest = encode_varint(side.engine._packet_number - 1)
+    side.say(Packet([b"\x02" + latest + b"\x00\x00\x00"]))
+    assert stream.receiver.stop_pending, "it is lost"
+    side.wait(0.1)
+    assert not stream.receiver.stop_pending
+
+
 def test_what_the_library_hears_of_streams_it_answers() -> None:
     side = Side(True, forgets=False)
     side.wait(1.0)

@@ -18,7 +18,7 @@ from relay.net.ackrate import AckRate
 from relay.net.byrate import kind_of
 from relay.net.delivery import Delivery
 from relay.net.extensions import Extensions
-from relay.net.frames import RESET_STREAM, RESET_STREAM_AT, ack
+from relay.net.frames import RESET_STREAM, RESET_STREAM_AT, STOP_SENDING, ack
 from relay.net.growth import Used
 from relay.net.mtu import PathMtu
 from relay.net.recovery import Handler, Train
@@ -42,6 +42,9 @@ _LEAST = 64
 _PING = b"\x01"
 _RESET_SIZE = 1 + 4 * 8
 """Bytes of the longest RESET_STREAM_AT frame."""
+
+_STOP_SIZE = 1 + 2 * 8
+"""Bytes of the longest STOP_SENDING frame."""
 
 _ACK_SIZE = 256
 """Bytes of an ACK frame; the oldest ranges that do not fit are left out (RFC 9000, 13.2.3)."""
@@ -328,6 +331,11 @@ class Outgoing(Extensions):
         # Where there is no room it raises, and the reset is still to be sent.
         buf = builder.start_frame(RESET_STREAM_AT, _RESET_SIZE, sender.on_reset_delivery)
         buf.push_bytes(_reset_frame(sender)[1:])
+
+    def _write_stop_sending_frame(self, builder: QuicPacketBuilder, stream: QuicStream) -> None:
+        # Of its own nobody would hear that it was lost, and the library is not shown every stream.
+        buf = builder.start_frame(STOP_SENDING, _STOP_SIZE, self._stopped, (stream,))
+        buf.push_bytes(_stop_frame(stream.receiver)[1:])
 
     def stop_stream(self, stream_id: int, error_code: int) -> None:
         """Ask the peer to stop."""
