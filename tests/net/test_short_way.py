@@ -166,11 +166,11 @@ class Net:
                 self.server.drop_unsent(event.stream_id)
 
 
+OURS = ["open", "send", "send", "end", "reset", "break", "stop"]
+THEIRS = ["up", "feed", "feed", "shut", "key", "wait"]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(
-            ["open", "send", "send", "end", "reset", "break", "stop", "up", "key", "wait"]
-        ),
+        st.sampled_from([*OURS, *THEIRS]),
         st.integers(0, 7),
         st.integers(0, 9000),
     ),
@@ -195,6 +195,8 @@ def test_whatever_is_done_every_byte_arrives(steps, seed, loss, jitter, speedups
     heads: dict[int, bytes] = {}
     wrote: dict[int, bytearray] = {}
     up: dict[int, bytearray] = {}
+    fed: list[int] = []
+    shut: set[int] = set()
     over: set[int] = set()
     for what, which, size in steps:
         live = [stream for stream in wrote if stream not in over]
@@ -206,6 +208,17 @@ def test_whatever_is_done_every_byte_arrives(steps, seed, loss, jitter, speedups
             up_stream = net.client.get_next_available_stream_id(is_unidirectional=True)
             net.client.send_stream_data(up_stream, data, True)
             up[up_stream] = bytearray(data)
+        elif what == "feed":
+            if which < 4 or not fed:
+                fed.append(net.client.get_next_available_stream_id(is_unidirectional=True))
+            if fed[-1] not in shut:
+                net.client.send_stream_data(fed[-1], data + b"x")
+            net.run(1.0)
+        elif what == "shut" and fed:
+            if size % 2:
+                net.server.send_ping(0)  # the library says both
+            net.server.stop(fed[-1], 5)
+            shut.add(fed[-1])
         elif what == "key":
             # The library loses what comes under old keys after an update, so it is done in quiet.
             net.run(10.0)
@@ -244,7 +257,8 @@ def test_whatever_is_done_every_byte_arrives(steps, seed, loss, jitter, speedups
             assert net.got.get(stream, b"") == data
         if stream in net.finished and stream in over and data:
             assert net.got[stream] == data
-    assert net.heard == up
+    assert {each: data for each, data in net.heard.items() if each not in fed} == up
+    assert net.stops.keys() == shut
     assert net.server.unsent == 0
     assert net.server._loss.bytes_in_flight == 0
 
