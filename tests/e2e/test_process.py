@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ports import free_ports
 from relay.auth.credentials import MIN_ITERATIONS, make_key
 from relay.net import tls
 
@@ -163,9 +164,7 @@ def test_a_unit_of_upstreams_waits_until_it_is_told(
 def test_where_nothing_can_be_written_is_no_reason_not_to_start(
     folder: Path, is_for_people: bool, is_full: bool
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     (folder / "key.jwk").chmod(0o644)  # which is warned of
     toml = BASE.replace(":0", f":{port}") + '[auth]\nkey = "key.jwk"\n'
     (folder / "relay.toml").write_text(toml)
