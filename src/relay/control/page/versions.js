@@ -5,13 +5,14 @@ import { Fields, byte, join, message, text, unzigzag, varint, zigzag } from "./w
 
 const KEEP_MS = 1000; // how long a group that is behind is still wanted
 const TIMESCALE = 1_000_000; // timestamps are microseconds
+const SETUP_HOP = 5;
 const NONE = varint(0);
 
 export const FIVE = {
 	name: "moq-lite-05",
 	setup(hop) {
 		const value = varint(hop);
-		return message(varint(1), varint(5), varint(value.length), value);
+		return message(varint(1), varint(SETUP_HOP), varint(value.length), value);
 	},
 	askForBroadcasts: (prefix, hop) => message(text(prefix), varint(hop)),
 	// The first answer to that: how many lines follow. Whether it names the prefix itself is not yet said.
